@@ -1,0 +1,3 @@
+"""A Kubernetes operator for YOLOv4 experiments on NVIDIA TAO."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,157 @@
+"""The CustomResourceDefinition, generated from the models.
+
+pydantic writes JSON Schema 2020-12; the API server wants a *structural* OpenAPI 3.0 schema: no references, no null, bounds that
+are exclusive as booleans. `structural` makes one of the other.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from yolo_operator.api import resource
+from yolo_operator.api.base import Model
+from yolo_operator.api.spec import Spec
+from yolo_operator.api.status import Status
+
+Schema = dict[str, Any]
+
+_DROPPED = {"title", "$defs", "additionalProperties", "default"}
+_LIST_KEYS = {"conditions": ["type"], "stages": ["name", "variant"]}
+
+
+def structural(model: type[Model]) -> Schema:
+    """The model's schema as the API server takes it."""
+    schema = model.model_json_schema(by_alias=True)
+    return _convert(schema, schema.get("$defs", {}))
+
+
+def _convert(node: Schema, definitions: dict[str, Schema]) -> Schema:
+    node = _resolve(node, definitions)
+    out: Schema = {key: value for key, value in node.items() if key not in _DROPPED}
+    for bound in ("Minimum", "Maximum"):
+        if (limit := out.pop(f"exclusive{bound}", None)) is not None:
+            out[bound.lower()] = limit
+            out[f"exclusive{bound}"] = True
+    if node.get("default") is not None:
+        out["default"] = node["default"]
+    if "properties" in node:
+        out["properties"] = {name: _convert(child, definitions) for name, child in node["properties"].items()}
+        for name in out["properties"].keys() & _LIST_KEYS.keys():
+            _as_list_map(out["properties"][name], _LIST_KEYS[name])
+    elif isinstance(node.get("additionalProperties"), dict):
+        out["additionalProperties"] = _convert(node["additionalProperties"], definitions)
+    if "items" in node:
+        out["items"] = _convert(node["items"], definitions)
+    return out
+
+
+def _resolve(node: Schema, definitions: dict[str, Schema]) -> Schema:
+    """The node without reference and without `or null`; what stands beside a reference (description, default) wins."""
+    if "anyOf" in node:
+        (branch,) = [option for option in node["anyOf"] if option.get("type") != "null"]
+        return _resolve({**branch, **{key: value for key, value in node.items() if key != "anyOf"}}, definitions)
+    if "$ref" in node:
+        target = definitions[node["$ref"].removeprefix("#/$defs/")]
+        return _resolve({**target, **{key: value for key, value in node.items() if key != "$ref"}}, definitions)
+    return node
+
+
+def _as_list_map(schema: Schema, keys: list[str]) -> None:
+    if schema.get("type") == "array":
+        schema["x-kubernetes-list-type"] = "map"
+        schema["x-kubernetes-list-map-keys"] = keys
+
+
+def _columns() -> list[Schema]:
+    return [
+        {"name": "Phase", "type": "string", "jsonPath": ".status.phase"},
+        {"name": "Stage", "type": "string", "jsonPath": ".status.stage"},
+        {"name": "Progress", "type": "string", "jsonPath": ".status.progress"},
+        {"name": "mAP", "type": "number", "jsonPath": ".status.mAP"},
+        {
+            "name": "Pruned",
+            "type": "number",
+            "jsonPath": ".status.pruned",
+            "description": "Parameter ratio of the chosen variant",
+        },
+        {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+        {"name": "Message", "type": "string", "jsonPath": ".status.message", "priority": 1},
+    ]
+
+
+def custom_resource_definition() -> Schema:
+    """The whole CRD."""
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{resource.PLURAL}.{resource.GROUP}"},
+        "spec": {
+            "group": resource.GROUP,
+            "scope": "Namespaced",
+            "names": {
+                "kind": resource.KIND,
+                "listKind": f"{resource.KIND}List",
+                "plural": resource.PLURAL,
+                "singular": resource.SINGULAR,
+                "shortNames": list(resource.SHORT_NAMES),
+                "categories": ["yolo"],
+            },
+            "versions": [
+                {
+                    "name": resource.VERSION,
+                    "served": True,
+                    "storage": True,
+                    "subresources": {"status": {}},
+                    "additionalPrinterColumns": _columns(),
+                    "schema": {
+                        "openAPIV3Schema": {
+                            "type": "object",
+                            "description": "One YOLOv4 experiment on NVIDIA TAO or the open toolkit.",
+                            "required": ["spec"],
+                            "properties": {
+                                "apiVersion": {"type": "string"},
+                                "kind": {"type": "string"},
+                                "metadata": {"type": "object"},
+                                "spec": structural(Spec),
+                                "status": structural(Status),
+                            },
+                            # The experiment's name becomes part of Job names and label values.
+                            "x-kubernetes-validations": [
+                                {
+                                    "rule": "self.metadata.name.size() <= 63 && !self.metadata.name.contains('.')",
+                                    "message": "the name becomes a label value: at most 63 characters and no dots",
+                                }
+                            ],
+                        }
+                    },
+                }
+            ],
+        },
+    }
+
+
+class _Dumper(yaml.SafeDumper):
+    """Repeats what is shared instead of writing anchors, which reviewers and some tools dislike."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
+        return True
+
+
+def render() -> str:
+    """The CRD as YAML."""
+    head = "# Generated by `make generate` from operator/yolo_operator/api; do not edit.\n"
+    return head + yaml.dump(custom_resource_definition(), Dumper=_Dumper, sort_keys=False, width=128, allow_unicode=True)
+
+
+def main(paths: list[str]) -> None:
+    """Write the CRD to each of the paths."""
+    for path in paths:
+        Path(path).write_text(render(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,211 @@
+"""`status` of a YoloExperiment: what the operator writes. Every list is bounded."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from yolo_operator.api.base import OpenModel
+
+Text = Annotated[str, Field(max_length=1024)]
+Name = Annotated[str, Field(max_length=253)]
+Time = Annotated[str, Field(json_schema_extra={"format": "date-time"}, max_length=32)]
+
+
+class Phase(StrEnum):
+    """For people; machines read the conditions."""
+
+    PENDING = "Pending"
+    QUEUED = "Queued"
+    RUNNING = "Running"
+    SUSPENDED = "Suspended"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+
+
+class StageState(StrEnum):
+    """State of one stage (of one variant)."""
+
+    PENDING = "Pending"
+    """Waits for its inputs, for a free place under maxParallel, or for its next attempt."""
+    QUEUED = "Queued"
+    """Its Job is there and held by Kueue."""
+    STARTING = "Starting"
+    """Its Job is there; no container has started yet."""
+    RUNNING = "Running"
+    SUSPENDED = "Suspended"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    SKIPPED = "Skipped"
+    """Will not run: an earlier stage ended the experiment, or the choice went to another variant."""
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing more happens to it while its inputs stand."""
+        return self in (StageState.SUCCEEDED, StageState.FAILED, StageState.SKIPPED)
+
+    @property
+    def active(self) -> bool:
+        """Whether it holds a Job."""
+        return self in (StageState.QUEUED, StageState.STARTING, StageState.RUNNING)
+
+
+class ConditionType(StrEnum):
+    """Condition types; kstatus reads Reconciling and Stalled."""
+
+    ACCEPTED = "Accepted"
+    RECONCILING = "Reconciling"
+    SUSPENDED = "Suspended"
+    COMPLETE = "Complete"
+    FAILED = "Failed"
+    STALLED = "Stalled"
+
+
+class Condition(OpenModel):
+    """As in the Kubernetes API conventions."""
+
+    type: Annotated[str, Field(max_length=64)]
+    status: Annotated[str, Field(pattern="^(True|False|Unknown)$")]
+    reason: Annotated[str, Field(max_length=128)]
+    message: Text = ""
+    last_transition_time: Time
+    observed_generation: int | None = None
+
+
+class Artifact(OpenModel):
+    """A file (or a directory) a stage made."""
+
+    name: Annotated[str, Field(max_length=64)]
+    path: Annotated[str, Field(max_length=512)]
+    """Relative to the workspace."""
+    bytes: int
+    sha256: Annotated[str, Field(max_length=64)]
+
+
+class Metrics(OpenModel):
+    """A stage's numbers; only those that it has."""
+
+    epoch: int | None = None
+    epochs: int | None = None
+    loss: float | None = None
+    validation_loss: float | None = None
+    m_ap: Annotated[float | None, Field(alias="mAP")] = None
+    """Mean average precision, 0 to 1."""
+    ap: Annotated[dict[str, float] | None, Field(alias="AP", max_length=256)] = None
+    """Average precision by class."""
+    parameter_ratio: float | None = None
+    """Parameters of the pruned model over those of the trained one."""
+    anchors: Annotated[list[Annotated[list[float], Field(max_length=2)]] | None, Field(max_length=27)] = None
+    """[width, height] in network pixels, ascending by area."""
+    train_images: int | None = None
+    validation_images: int | None = None
+    unlabelled_images: int | None = None
+    boxes: Annotated[dict[str, int] | None, Field(max_length=256)] = None
+    quantised_activations: int | None = None
+    images: int | None = None
+    detections: int | None = None
+
+
+class Progress(OpenModel):
+    """Where a running stage stands; written now and then, live numbers are metrics."""
+
+    percent: int | None = None
+    epoch: int | None = None
+    epochs: int | None = None
+    loss: float | None = None
+    m_ap: Annotated[float | None, Field(alias="mAP")] = None
+    eta_seconds: int | None = None
+    time: Time | None = None
+    """When this was read."""
+
+
+class Attempt(OpenModel):
+    """One try of a stage that did not succeed."""
+
+    number: int
+    reason: Annotated[str, Field(max_length=128)]
+    message: Text = ""
+    class_: Annotated[str, Field(alias="class", max_length=32)]
+    """user, transient or infrastructure."""
+    node: Name | None = None
+    finish_time: Time | None = None
+
+
+class Warn(OpenModel):
+    """Something a person should know that did not fail the stage."""
+
+    reason: Annotated[str, Field(max_length=128)]
+    message: Text = ""
+
+
+class StageStatus(OpenModel):
+    """One stage, of one variant where it has variants."""
+
+    name: Annotated[str, Field(max_length=32)]
+    variant: Annotated[str, Field(max_length=32)] = ""
+    """The pruning threshold, for example "0.5"; empty otherwise."""
+    state: StageState
+    digest: Annotated[str, Field(max_length=64)] | None = None
+    """Input digest: image, command, rendered experiment spec, and its inputs' digests."""
+    attempt: int = 0
+    """Number of the attempt that runs or ran last."""
+    failures: int = 0
+    """Attempts that count against retry.limit."""
+    job: Name | None = None
+    node: Name | None = None
+    reason: Annotated[str, Field(max_length=128)] | None = None
+    message: Text | None = None
+    create_time: Time | None = None
+    """When its Job was made."""
+    start_time: Time | None = None
+    """When its container started."""
+    finish_time: Time | None = None
+    retry_time: Time | None = None
+    """Not before this is it tried again."""
+    resumed_from_epoch: int | None = None
+    reused: bool | None = None
+    """The workspace already held this very result."""
+    progress: Progress | None = None
+    metrics: Metrics | None = None
+    artifacts: Annotated[list[Artifact] | None, Field(max_length=8)] = None
+    fingerprint: Annotated[str, Field(max_length=64)] | None = None
+    """Digest of the dataset's content (prepare)."""
+    warnings: Annotated[list[Warn] | None, Field(max_length=8)] = None
+    attempts: Annotated[list[Attempt] | None, Field(max_length=10)] = None
+    """The last attempts that did not succeed."""
+
+
+class Chosen(OpenModel):
+    """The variant that goes on."""
+
+    variant: Annotated[str, Field(max_length=32)]
+    parameter_ratio: float | None = None
+    m_ap: Annotated[float | None, Field(alias="mAP")] = None
+    bytes: int | None = None
+    message: Text = ""
+    """Why it was chosen."""
+
+
+class Status(OpenModel):
+    """What the operator knows of the experiment."""
+
+    observed_generation: int | None = None
+    phase: Phase | None = None
+    stage: Annotated[str, Field(max_length=253)] | None = None
+    """The stages that run now, or the one that ended the experiment."""
+    progress: Annotated[str, Field(max_length=64)] | None = None
+    """Finished stages of all, and the running one's percentage."""
+    m_ap: Annotated[float | None, Field(alias="mAP")] = None
+    """mAP of the newest model that was evaluated: exported, retrained or trained."""
+    pruned: float | None = None
+    """Parameter ratio of the chosen variant."""
+    message: Text | None = None
+    start_time: Time | None = None
+    completion_time: Time | None = None
+    claim_name: Name | None = None
+    """The claim that holds the workspace."""
+    chosen: Chosen | None = None
+    stages: Annotated[list[StageStatus] | None, Field(max_length=64)] = None
+    conditions: Annotated[list[Condition] | None, Field(max_length=16)] = None
