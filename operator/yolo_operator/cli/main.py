@@ -1,0 +1,175 @@
+"""The commands of `kubectl yolo`. The program's name is `kubectl-yolo`, so that kubectl finds it in PATH."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+from rich.console import Console
+from rich.live import Live
+
+from yolo_operator.cli import tables, view
+from yolo_operator.cli.client import Cluster, ClusterError
+from yolo_operator.cli.summary import Object, summarise
+from yolo_operator.cli.validate import experiments, problems
+from yolo_operator.cli.words import StageKey, outcome, outcome_message
+
+_LIVE_SECONDS = 2.0
+
+Command = Callable[..., Any]
+
+
+def _cluster_options(command: Command) -> Command:
+    for option in (
+        click.option("-n", "--namespace", help="Namespace; default: the context's."),
+        click.option("--context", envvar="YOLO_KUBECONTEXT", help="Context of the kubeconfig; default: the current one."),
+        click.option("--kubeconfig", type=click.Path(dir_okay=False), help="Kubeconfig; default: KUBECONFIG, ~/.kube/config."),
+    ):
+        command = option(command)
+    return command
+
+
+class _Group(click.Group):
+    """Says a cluster's trouble as a sentence instead of a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ClusterError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="yolo-operator", prog_name="kubectl yolo")
+def main() -> None:
+    """YOLOv4 experiments on Kubernetes."""
+
+
+@main.command()
+@click.argument("name")
+@_cluster_options
+def watch(name: str, **where: str | None) -> None:
+    """Follow an experiment until it ends.
+
+    The exit code is 0 when it is complete, 1 when it failed, needs a person, or was deleted.
+    """
+    cluster = Cluster(**where)
+    console = Console()
+    follow = _watch_screen if console.is_terminal else _watch_lines
+    try:
+        last = follow(cluster, name, console)
+    except KeyboardInterrupt:
+        console.print(f"The experiment goes on. Look again: kubectl yolo watch {name}")
+        sys.exit(130)
+    if last is None:
+        raise click.ClickException(f"{name} was deleted")
+    sys.exit(0 if outcome(last) == "Complete" else 1)
+
+
+def _watch_screen(cluster: Cluster, name: str, console: Console) -> Object | None:
+    """Redraw one screen; logs are read for it every two seconds."""
+    progress: dict[StageKey, dict[str, Any]] = {}
+    looked = float("-inf")
+    with Live(console=console, refresh_per_second=4, vertical_overflow="visible") as screen:
+        for experiment in cluster.follow(name, _LIVE_SECONDS):
+            if experiment is None:
+                return None
+            if time.monotonic() - looked >= _LIVE_SECONDS:
+                progress = cluster.live_progress(experiment)
+                looked = time.monotonic()
+            screen.update(view.experiment_view(experiment, datetime.now(UTC), progress))
+            if outcome(experiment):
+                return experiment
+    return None
+
+
+def _watch_lines(cluster: Cluster, name: str, _: Console) -> Object | None:
+    """One line a change, with the time."""
+    before: Object | None = None
+    for experiment in cluster.follow(name, 60):
+        if experiment is None:
+            return None
+        for line in view.change_lines(before, experiment):
+            click.echo(f"{datetime.now(UTC):%H:%M:%S} {line}")
+        before = experiment
+        if ending := outcome(experiment):
+            click.echo(f"{datetime.now(UTC):%H:%M:%S} {ending}: {outcome_message(experiment)}".rstrip(": "))
+            return experiment
+    return None
+
+
+@main.command()
+@click.argument("name")
+@_cluster_options
+def status(name: str, **where: str | None) -> None:
+    """Show an experiment as it stands."""
+    cluster = Cluster(**where)
+    experiment = cluster.get(name)
+    Console().print(view.experiment_view(experiment, datetime.now(UTC), cluster.live_progress(experiment)))
+
+
+@main.command("list")
+@click.option("-A", "--all-namespaces", is_flag=True, help="Of the whole cluster.")
+@_cluster_options
+def list_(all_namespaces: bool, **where: str | None) -> None:
+    """List experiments."""
+    cluster = Cluster(**where)
+    found = cluster.list(all_namespaces=all_namespaces)
+    if not found:
+        click.echo("No experiments" + ("." if all_namespaces else f' in namespace "{cluster.namespace}".'), err=True)
+        return
+    Console().print(tables.list_view(found, datetime.now(UTC), namespaces=all_namespaces))
+
+
+@main.command()
+@click.argument("name")
+@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@_cluster_options
+def summary(name: str, output: str, **where: str | None) -> None:
+    """Show an experiment's results: precision by class, pruned variants, the exported model."""
+    result = summarise(Cluster(**where).get(name))
+    if output == "json":
+        click.echo(json.dumps(result, indent=2))
+    else:
+        Console().print(tables.summary_view(result))
+
+
+@main.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
+def validate(files: tuple[Path, ...]) -> None:
+    """Check experiments in YAML files (- for standard input) without a cluster.
+
+    The exit code is 0 when all are valid, 1 when one is not, 2 when a file can't be read or holds no experiment.
+    """
+    code = 0
+    for file in files:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+        try:
+            documents = list(experiments(text))
+        except yaml.YAMLError as error:
+            click.echo(f"{file}: not YAML: {error}", err=True)
+            sys.exit(2)
+        if not documents:
+            click.echo(f"{file}: no YoloExperiment in it", err=True)
+            code = max(code, 2)
+        for document in documents:
+            name = (document.get("metadata") or {}).get("name", "?")
+            found = problems(document)
+            for problem in found:
+                click.echo(f"{file}: {name}: {problem}", err=True)
+            if found:
+                code = max(code, 1)
+            else:
+                click.echo(f"{file}: {name}: valid")
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""One experiment on the screen: objects in, rich's renderables (or lines of text) out. Pure; the clock is an argument."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from yolo_operator.cli.summary import Object, parse_time, stage_list
+from yolo_operator.cli.words import LOOK, PHASE_STYLE, StageKey, duration, outcome, outcome_message, stage_key, title
+
+Live = Mapping[StageKey, Mapping[str, Any]]
+"""Progress by stage, newer than the status: the last line that the stage's runner printed."""
+
+
+def percent(stage: Object, live: Mapping[str, Any] | None = None) -> float | None:
+    """How much of a stage is done, 0 to 100."""
+    if stage.get("state") == "Succeeded":
+        return 100.0
+    progress = _progress(stage, live)
+    epoch, epochs = progress.get("epoch"), progress.get("epochs")
+    if epoch and epochs:
+        step, steps = progress.get("step"), progress.get("steps")
+        done = epoch - 1 + step / steps if step is not None and steps else epoch
+        return min(100.0, 100.0 * max(0.0, done) / epochs)
+    done_percent: float | None = progress.get("percent")
+    return done_percent
+
+
+def experiment_view(experiment: Object, now: datetime, live: Live | None = None) -> RenderableType:
+    """The whole experiment: a headline, one row a stage, and what people should know."""
+    parts: list[RenderableType] = [_headline(experiment, now)]
+    if stage_list(experiment):
+        parts.append(_stage_table(stage_list(experiment), now, live or {}))
+    parts.extend(_notes(experiment))
+    return Group(*parts)
+
+
+def _headline(experiment: Object, now: datetime) -> Text:
+    status, metadata = experiment.get("status") or {}, experiment.get("metadata", {})
+    phase = status.get("phase") or "Pending"
+    line = Text()
+    line.append(f"{metadata.get('namespace', '')}/{metadata.get('name', '')}", style="bold")
+    line.append("  ")
+    line.append(phase, style=PHASE_STYLE.get(phase, "bold"))
+    facts = [status.get("progress") or ""]
+    if (elapsed := _elapsed(status.get("startTime"), status.get("completionTime"), now)) is not None:
+        facts.append(duration(elapsed))
+    if status.get("mAP") is not None:
+        facts.append(f"mAP {status['mAP']:.4f}")
+    if status.get("pruned") is not None:
+        facts.append(f"{status['pruned']:.3f} of the parameters")
+    for fact in filter(None, facts):
+        line.append(f"  {fact}", style="dim")
+    return line
+
+
+def _stage_table(stages: list[Object], now: datetime, live: Live) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("STAGE", no_wrap=True)
+    table.add_column("STATE", no_wrap=True)
+    table.add_column("PROGRESS", width=20)
+    for name in ("EPOCH", "LOSS", "mAP", "TIME", "ETA"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for stage in stages:
+        table.add_row(*_stage_row(stage, now, live.get(stage_key(stage))))
+    return table
+
+
+def _stage_row(stage: Object, now: datetime, live: Mapping[str, Any] | None) -> list[RenderableType]:
+    state = stage.get("state") or "Pending"
+    symbol, style = LOOK.get(state, ("?", ""))
+    progress, metrics = _progress(stage, live), stage.get("metrics") or {}
+    numbers = {**progress, **{key: value for key, value in metrics.items() if value is not None}}
+    attempt = f" (attempt {stage['attempt']})" if stage.get("attempt", 0) > 1 else ""
+    running = state == "Running"
+    return [
+        Text(title(stage), style="" if state not in ("Pending", "Skipped") else "dim"),
+        Text(f"{symbol} {state}{attempt}", style=style),
+        _bar(state, percent(stage, live)),
+        f"{numbers['epoch']}/{numbers.get('epochs') or '?'}" if numbers.get("epoch") is not None else "",
+        f"{numbers['loss']:.4g}" if numbers.get("loss") is not None else "",
+        f"{numbers['mAP']:.4f}" if numbers.get("mAP") is not None else "",
+        duration(_elapsed(stage.get("startTime"), stage.get("finishTime"), now)),
+        duration(progress.get("etaSeconds")) if running else "",
+    ]
+
+
+def _bar(state: str, done: float | None) -> RenderableType:
+    if state == "Running":
+        return ProgressBar(total=100, completed=done or 0, width=20, pulse=done is None)
+    if state in ("Succeeded", "Failed") and done is not None:
+        return ProgressBar(total=100, completed=done, width=20, finished_style="green" if state == "Succeeded" else "red")
+    return ""
+
+
+def _notes(experiment: Object) -> Iterable[RenderableType]:
+    for stage in stage_list(experiment):
+        if stage.get("state") in ("Failed", "Starting", "Queued", "Pending") and stage.get("message"):
+            reason = f"{stage['reason']}: " if stage.get("reason") else ""
+            yield Text(f"{title(stage)}: {reason}{stage['message']}", style="red" if stage["state"] == "Failed" else "yellow")
+        for warning in stage.get("warnings") or []:
+            yield Text(f"{title(stage)}: {warning.get('reason')}: {warning.get('message', '')}", style="yellow")
+    if message := outcome_message(experiment):
+        yield Text(message, style="red" if outcome(experiment) in ("Failed", "Stalled") else "")
+
+
+def change_lines(before: Object | None, after: Object) -> list[str]:
+    """What changed between two readings of an experiment, a line each: for a log, where no screen can be redrawn."""
+    old = {stage_key(stage): stage for stage in stage_list(before or {})}
+    lines = [_change(stage) for stage in stage_list(after) if _milestone(stage) != _milestone(old.get(stage_key(stage), {}))]
+    old_phase, phase = ((state or {}).get("status") or {} for state in (before, after))
+    if phase.get("phase") and phase.get("phase") != old_phase.get("phase"):
+        message = f": {phase['message']}" if phase.get("message") else ""
+        lines.append(f"experiment {phase['phase']}{message}")
+    return lines
+
+
+def _milestone(stage: Object) -> tuple[Any, ...]:
+    """Two readings of a stage with the same milestone are not worth two lines."""
+    state = stage.get("state") or "Pending"
+    progress = (stage.get("progress") or {}) if state == "Running" else {}
+    return state, stage.get("attempt", 0) if state != "Pending" else 0, progress.get("epoch"), progress.get("percent")
+
+
+def _change(stage: Object) -> str:
+    state = stage.get("state") or "Pending"
+    words = [title(stage), state]
+    if stage.get("attempt", 0) > 1:
+        words.append(f"(attempt {stage['attempt']})")
+    numbers = {**_progress(stage, None), **(stage.get("metrics") or {})}
+    if numbers.get("epoch") is not None:
+        words.append(f"epoch {numbers['epoch']}/{numbers.get('epochs') or '?'}")
+    words += [f"{key} {numbers[key]:.4g}" for key in ("loss", "mAP", "parameterRatio") if numbers.get(key) is not None]
+    if state in ("Failed", "Pending") and stage.get("message"):
+        words.append(f"{stage.get('reason') or ''}: {stage['message']}".lstrip(": "))
+    return " ".join(words)
+
+
+def _progress(stage: Object, live: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The newest progress: the live line over the status, and nothing once the stage is over."""
+    if stage.get("state") != "Running":
+        return {}
+    return {**(stage.get("progress") or {}), **(live or {})}
+
+
+def _elapsed(start: str | None, finish: str | None, now: datetime) -> float | None:
+    began = parse_time(start)
+    return ((parse_time(finish) or now) - began).total_seconds() if began else None
