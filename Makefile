@@ -1,0 +1,132 @@
+# `make help` lists what there is. Every variable can be set on the command line.
+
+PYTHON       ?= python3
+VENV         ?= .venv
+CLUSTER      ?= yolo
+TEST_CLUSTER ?= yolo-test
+SCENARIO     ?= pipeline
+NAMESPACE    ?= yolo-system
+IMAGE_TAG    ?= dev
+
+SHELL       := bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS   += --no-print-directory
+.DEFAULT_GOAL := help
+
+PY      := $(VENV)/bin/python
+CRD     := crds/yoloexperiments.yaml
+CHART   := helm/yolo-operator
+# The venv is made anew when what goes into it changes, not when a file is merely touched.
+STAMP   := $(VENV)/.stamp-$(shell cat constraints.txt pyproject.toml | sha256sum | cut -c1-16)
+
+# Runs the rest of a recipe's line against a cluster: $(call on,NAME) COMMAND
+on = PATH="$(CURDIR)/$(VENV)/bin:$$(hack/cluster bin):$$PATH" KUBECONFIG="$$(hack/cluster kubeconfig --name $(1))" YOLO_CLUSTER=$(1)
+say = @printf '\n\033[1m== %s\033[0m\n' "$(1)"
+
+.PHONY: help
+help:  ## This list
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 16
+
+.PHONY: demo
+demo: venv  ## A whole experiment on a local cluster, CPU only, watched live
+	@$(PY) hack/demo.py --name $(CLUSTER)
+
+.PHONY: test
+test:  ## Everything: lint, unit and cluster tests, one experiment end to end
+	@$(MAKE) lint
+	@$(MAKE) unit
+	@$(MAKE) cluster-test
+	@$(MAKE) e2e
+	$(call say,All passed)
+	@tail -qn1 build/unit.log build/cluster-test.log
+
+# -- Python ---------------------------------------------------------------------------------------------------------------
+
+.PHONY: venv
+venv: $(STAMP)  ## .venv with the operator, kubectl-yolo and the tools, as constraints.txt pins them
+
+$(STAMP):
+	$(call say,Python environment in $(VENV))
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python3 ...")'
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@$(PY) -m pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt
+	@rm -f $(VENV)/.stamp-* && touch $@
+
+.PHONY: lint
+lint: venv  ## Style, types, imports between rooms, the runner's Python 3.6, generated files, the chart
+	$(call say,Lint)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports --no-logo
+	$(VENV)/bin/vermin --quiet --no-tips --violations --target=3.6- operator/yolo_operator/runner/runner.py
+	@$(MAKE) generated-is-fresh
+	@PATH="$$(hack/cluster bin):$$PATH" helm lint --strict --quiet $(CHART)
+
+.PHONY: generate
+generate: venv  ## The CRD from the models: crds/ and the chart's copy
+	@mkdir -p crds $(CHART)/files/crds
+	$(PY) -m yolo_operator.api.crd $(CRD) $(CHART)/files/$(CRD)
+
+.PHONY: generated-is-fresh
+generated-is-fresh: venv
+	@mkdir -p build
+	@$(PY) -m yolo_operator.api.crd build/crd.yaml
+	@for file in $(CRD) $(CHART)/files/$(CRD); do \
+	  cmp -s build/crd.yaml $$file || { echo "$$file is not what the models say: make generate"; exit 1; }; done
+
+.PHONY: unit
+unit: venv  ## Tests without a cluster
+	$(call say,Unit tests)
+	@mkdir -p build
+	@PATH="$$(hack/cluster bin):$$PATH" $(PY) -m pytest tests/unit 2>&1 | tee build/unit.log
+
+# -- Clusters -------------------------------------------------------------------------------------------------------------
+
+.PHONY: up
+up:  ## Start the local cluster (CLUSTER=yolo)
+	@hack/cluster up --name $(CLUSTER)
+
+.PHONY: down
+down:  ## Stop and remove it
+	@hack/cluster down --name $(CLUSTER)
+
+.PHONY: images
+images:  ## Build both images and load them into CLUSTER
+	$(call say,Images into cluster $(CLUSTER))
+	@hack/images build all --load $(CLUSTER)
+
+.PHONY: install
+install: venv  ## The chart, with the images built here, into CLUSTER
+	$(call say,Chart into cluster $(CLUSTER))
+	@$(call on,$(CLUSTER)) helm upgrade --install yolo-operator $(CHART) --namespace $(NAMESPACE) --create-namespace \
+	  --set image.tag=$(IMAGE_TAG) --wait --timeout 3m
+	@# The tag stays when an image is built anew: the pod must not.
+	@$(call on,$(CLUSTER)) kubectl --namespace $(NAMESPACE) rollout restart deployment/yolo-operator
+	@$(call on,$(CLUSTER)) kubectl --namespace $(NAMESPACE) rollout status deployment/yolo-operator --timeout 3m
+
+.PHONY: cluster-test
+cluster-test: venv  ## Tests against a real API server with simulated nodes
+	$(call say,Cluster tests)
+	@mkdir -p build
+	@hack/cluster up --name $(TEST_CLUSTER)-api --flavour kwok
+	@$(call on,$(TEST_CLUSTER)-api) $(PY) -m pytest tests/cluster 2>&1 | tee build/cluster-test.log
+
+.PHONY: e2e
+e2e: venv  ## One SCENARIO of tests/e2e with real containers; the result is build/e2e/SCENARIO.json
+	$(call say,End to end: $(SCENARIO))
+	@mkdir -p build/e2e
+	@$(MAKE) up CLUSTER=$(TEST_CLUSTER)
+	@$(MAKE) images CLUSTER=$(TEST_CLUSTER)
+	@$(MAKE) install CLUSTER=$(TEST_CLUSTER)
+	@$(call on,$(TEST_CLUSTER)) $(PY) tests/e2e/run.py $(SCENARIO)
+
+.PHONY: test-down
+test-down:  ## Stop and remove the tests' clusters
+	-@hack/cluster down --name $(TEST_CLUSTER)-api
+	-@hack/cluster down --name $(TEST_CLUSTER)
+
+.PHONY: clean
+clean:  ## Remove what was built here (not the clusters: make down test-down)
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
