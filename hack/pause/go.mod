@@ -1,0 +1,3 @@
+module yolo-operator.dev/hack/pause
+
+go 1.26.0
