@@ -8,6 +8,8 @@ from typing import Any
 
 KEY_TOKEN = "{key}"  # noqa: S105 - stands where the runner, and it alone, puts the key
 SPEC_FILE = "config.txt"
+DATASET_MOUNT = "/dataset"
+"""Where the dataset's own claim is mounted."""
 
 
 @dataclass(frozen=True, slots=True)
