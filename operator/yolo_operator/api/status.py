@@ -206,6 +206,8 @@ class Status(OpenModel):
     completion_time: Time | None = None
     claim_name: Name | None = None
     """The claim that holds the workspace."""
+    retry: Annotated[str, Field(max_length=128)] | None = None
+    """The retry annotation that was acted on."""
     chosen: Chosen | None = None
     stages: Annotated[list[StageStatus] | None, Field(max_length=64)] = None
     conditions: Annotated[list[Condition] | None, Field(max_length=16)] = None

@@ -1,0 +1,260 @@
+"""What the operator knows of the cluster: small projections, ordered by resourceVersion.
+
+Watches feed it, our own writes feed it (read-your-writes), and a mark-and-sweep over a LIST removes what a watch gap hid.
+An older version never replaces a newer one, and a deleted object does not come back from an old list.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+from pydantic import ValidationError
+
+from yolo_operator.api.spec import Spec
+from yolo_operator.kube.cluster import Object
+from yolo_operator.kube.views import experiment_of, job_view, pod_view, resource_version
+from yolo_operator.pipeline.values import Experiment, JobView, Observed, PodView
+
+GRAVES = 10_000
+"""Deleted objects that are remembered, so that an old list cannot raise them."""
+
+
+class Key(NamedTuple):
+    """An experiment by name."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+class _Versioned(Protocol):
+    @property
+    def uid(self) -> str: ...
+    @property
+    def resource_version(self) -> int: ...
+
+
+V = TypeVar("V", bound=_Versioned)
+
+
+class Table(Generic[V]):
+    """Objects of one kind by (namespace, name)."""
+
+    def __init__(self) -> None:
+        self._rows: dict[tuple[str, str], V] = {}
+        self._graves: OrderedDict[str, int] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[V]:
+        return iter(list(self._rows.values()))
+
+    def get(self, namespace: str, name: str) -> V | None:
+        """The object, if it is known."""
+        return self._rows.get((namespace, name))
+
+    def put(self, namespace: str, name: str, row: V) -> bool:
+        """Take it in; false when something at least as new is known."""
+        if self._graves.get(row.uid, -1) >= row.resource_version:
+            return False
+        known = self._rows.get((namespace, name))
+        if known is not None and known.resource_version >= row.resource_version:
+            return False
+        self._rows[namespace, name] = row
+        return True
+
+    def remove(self, namespace: str, name: str, uid: str, version: int) -> V | None:
+        """Forget it, unless the name belongs to another object by now."""
+        self._graves[uid] = max(version, self._graves.get(uid, -1))
+        while len(self._graves) > GRAVES:
+            self._graves.popitem(last=False)
+        known = self._rows.get((namespace, name))
+        return self._rows.pop((namespace, name)) if known is not None and known.uid == uid else None
+
+    def sweep(self, listed: set[str], version: int, served: Callable[[str], bool]) -> list[V]:
+        """Forget what a list of this version does not show, and return it."""
+        ghosts = [
+            (place, row)
+            for place, row in self._rows.items()
+            if row.uid not in listed and row.resource_version <= version and served(place[0])
+        ]
+        for place, row in ghosts:
+            del self._rows[place]
+            self._graves[row.uid] = version
+        return [row for _, row in ghosts]
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentRow:
+    """An experiment, parsed, or why it could not be."""
+
+    key: Key
+    uid: str
+    resource_version: int
+    generation: int
+    created: str
+    status: dict[str, Any]
+    experiment: Experiment | None
+    problem: str = ""
+
+    @property
+    def directory(self) -> tuple[str, str] | None:
+        """Claim and directory of its workspace, when it names an existing claim."""
+        workspace = self.experiment.spec.workspace if self.experiment else None
+        if workspace is None or workspace.claim_name is None:
+            return None
+        return workspace.claim_name, (workspace.sub_path or "").strip("/")
+
+
+class Cache:
+    """Experiments, and the Jobs and Pods of each."""
+
+    def __init__(self) -> None:
+        self.experiments: Table[ExperimentRow] = Table()
+        self.jobs: Table[JobView] = Table()
+        self.pods: Table[PodView] = Table()
+        self._jobs_of: defaultdict[Key, set[str]] = defaultdict(set)
+        self._pods_of: defaultdict[Key, set[str]] = defaultdict(set)
+        self._directories: defaultdict[tuple[str, str, str], set[str]] = defaultdict(set)
+
+    # --- experiments ---
+
+    def put_experiment(self, body: Object) -> Key | None:
+        """Take it in; its key when that was news."""
+        meta = body["metadata"]
+        known = self.experiments.get(meta["namespace"], meta["name"])
+        row = _experiment_row(body, known)
+        if not self.experiments.put(row.key.namespace, row.key.name, row):
+            return None
+        if known is not None and known.directory != row.directory:
+            self._forget_directory(known)
+        if row.directory is not None:
+            self._directories[row.key.namespace, *row.directory].add(row.key.name)
+        return row.key
+
+    def remove_experiment(self, body: Object) -> list[Key]:
+        """Forget it; the keys that this concerns: its own, and those that waited for its directory."""
+        meta = body["metadata"]
+        row = self.experiments.remove(meta["namespace"], meta["name"], meta["uid"], resource_version(body))
+        return [] if row is None else self._left_behind(row)
+
+    def sweep_experiments(self, listed: set[str], version: int, served: Callable[[str], bool]) -> list[Key]:
+        """Forget those that a list does not show."""
+        return [key for row in self.experiments.sweep(listed, version, served) for key in self._left_behind(row)]
+
+    def _left_behind(self, row: ExperimentRow) -> list[Key]:
+        self._forget_directory(row)
+        waiting = self._directories.get((row.key.namespace, *row.directory), set()) if row.directory else set()
+        return [row.key, *(Key(row.key.namespace, name) for name in waiting)]
+
+    def _forget_directory(self, row: ExperimentRow) -> None:
+        if row.directory is None:
+            return
+        place = (row.key.namespace, *row.directory)
+        self._directories[place].discard(row.key.name)
+        if not self._directories[place]:
+            del self._directories[place]
+
+    # --- Jobs and Pods ---
+
+    def put_job(self, body: Object) -> Key | None:
+        """Take it in; its experiment's key when that was news."""
+        view = job_view(body)
+        return self._put(self.jobs, self._jobs_of, view)
+
+    def put_pod(self, body: Object) -> Key | None:
+        """Take it in; its experiment's key when that was news."""
+        return self._put(self.pods, self._pods_of, pod_view(body))
+
+    def remove_job(self, body: Object) -> Key | None:
+        """Forget it; its experiment's key when it was known."""
+        return self._remove(self.jobs, self._jobs_of, body)
+
+    def remove_pod(self, body: Object) -> Key | None:
+        """Forget it; its experiment's key when it was known."""
+        return self._remove(self.pods, self._pods_of, body)
+
+    def sweep_jobs(self, listed: set[str], version: int, served: Callable[[str], bool]) -> list[Key]:
+        """Forget those that a list does not show."""
+        return _forget(self.jobs.sweep(listed, version, served), self._jobs_of)
+
+    def sweep_pods(self, listed: set[str], version: int, served: Callable[[str], bool]) -> list[Key]:
+        """Forget those that a list does not show."""
+        return _forget(self.pods.sweep(listed, version, served), self._pods_of)
+
+    def _put(self, table: Table[Any], index: dict[Key, set[str]], view: JobView | PodView) -> Key | None:
+        if not table.put(view.namespace, view.name, view):
+            return None
+        key = Key(view.namespace, view.owner_name)
+        index[key].add(view.name)
+        return key
+
+    def _remove(self, table: Table[Any], index: dict[Key, set[str]], body: Object) -> Key | None:
+        meta = body["metadata"]
+        view = table.remove(meta["namespace"], meta["name"], meta["uid"], resource_version(body))
+        return _forget([view], index)[0] if view is not None else None
+
+    # --- for decisions ---
+
+    def observed(self, row: ExperimentRow) -> Observed:
+        """What is known around an experiment."""
+        jobs = [self.jobs.get(row.key.namespace, name) for name in sorted(self._jobs_of.get(row.key, ()))]
+        pods = [self.pods.get(row.key.namespace, name) for name in sorted(self._pods_of.get(row.key, ()))]
+        mine = tuple(job for job in jobs if job is not None and job.owner_uid == row.uid)
+        names = {job.name for job in mine}
+        return Observed(
+            jobs=mine, pods=tuple(pod for pod in pods if pod is not None and pod.job in names), rival=self._rival(row)
+        )
+
+    def _rival(self, row: ExperimentRow) -> str | None:
+        if row.directory is None:
+            return None
+        names = self._directories.get((row.key.namespace, *row.directory), set()) - {row.key.name}
+        rows = [self.experiments.get(row.key.namespace, name) for name in names]
+        older = [other for other in rows if other is not None and (other.created, other.key) < (row.created, row.key)]
+        return min(older, key=lambda other: (other.created, other.key)).key.name if older else None
+
+
+def _experiment_row(body: Object, known: ExperimentRow | None) -> ExperimentRow:
+    meta = body["metadata"]
+    generation = int(meta.get("generation") or 0)
+    experiment, problem = None, ""
+    try:
+        # A status write leaves the generation: the spec that is parsed already serves on.
+        experiment = experiment_of(body, _known_spec(known, meta["uid"], generation))
+    except ValidationError as error:
+        first = error.errors()[0]
+        problem = f"spec.{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+    return ExperimentRow(
+        key=Key(meta["namespace"], meta["name"]),
+        uid=meta["uid"],
+        resource_version=resource_version(body),
+        generation=generation,
+        created=meta.get("creationTimestamp") or "",
+        status=body.get("status") or {},
+        experiment=experiment,
+        problem=problem,
+    )
+
+
+def _known_spec(known: ExperimentRow | None, uid: str, generation: int) -> Spec | None:
+    if known is None or known.experiment is None or known.uid != uid or known.generation != generation:
+        return None
+    return known.experiment.spec
+
+
+def _forget(views: Iterable[JobView | PodView], index: dict[Key, set[str]]) -> list[Key]:
+    keys = []
+    for view in views:
+        key = Key(view.namespace, view.owner_name)
+        index[key].discard(view.name)
+        if not index[key]:
+            del index[key]
+        keys.append(key)
+    return keys

@@ -1,0 +1,74 @@
+"""Before the operator starts: is the CRD there, and has it the rights it needs? If not, it ends with a sentence."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from yolo_operator.api import resource
+from yolo_operator.kube.cluster import ACCESS_REVIEWS, EXPERIMENTS, Cluster
+from yolo_operator.kube.errors import ApiError
+
+
+class Right(NamedTuple):
+    """A right that the operator needs, and what for."""
+
+    group: str
+    resource: str
+    verbs: tuple[str, ...]
+    why: str
+
+
+RIGHTS = (
+    Right(resource.GROUP, resource.PLURAL, ("get", "list", "watch"), "to see experiments"),
+    Right(resource.GROUP, f"{resource.PLURAL}/status", ("patch",), "to show their progress"),
+    Right("batch", "jobs", ("get", "list", "watch", "create", "patch", "delete"), "to run stages"),
+    Right("", "pods", ("get", "list", "watch"), "to read reports and to see why a stage does not start"),
+    Right("", "pods/log", ("get",), "to read live progress"),
+    Right("", "configmaps", ("get", "list", "create", "delete"), "to bring the runner into a namespace and remove it"),
+    Right("", "persistentvolumeclaims", ("get", "create"), "to find or make workspaces"),
+    Right("", "events", ("create", "patch"), "to record Events"),
+)
+
+
+class NotReady(Exception):  # noqa: N818 - it is what the operator is
+    """The cluster is not prepared for the operator; the message says what is missing."""
+
+
+async def check_cluster(cluster: Cluster, namespaces: tuple[str, ...]) -> None:
+    """Look for the CRD and the rights.
+
+    Raises:
+        NotReady: naming everything that is missing.
+        ApiError: when the API server cannot be reached.
+    """
+    missing = [
+        f"{verb} {right.resource}{'.' + right.group if right.group else ''} in {namespace or 'all namespaces'} ({right.why})"
+        for namespace in namespaces or ("",)
+        for right in RIGHTS
+        for verb in right.verbs
+        if not await _allowed(cluster, namespace, right, verb)
+    ]
+    if missing:
+        raise NotReady("the service account lacks rights; apply the chart's RBAC:\n  " + "\n  ".join(missing))
+    try:
+        async for _ in cluster.pages(EXPERIMENTS, namespaces[0] if namespaces else None, limit=1):
+            break
+    except ApiError as error:
+        if error.not_found:
+            name = f"{resource.PLURAL}.{resource.GROUP}"
+            raise NotReady(
+                f"the CustomResourceDefinition {name} is not there: install the chart with crds.install=true"
+            ) from error
+        raise
+
+
+async def _allowed(cluster: Cluster, namespace: str, right: Right, verb: str) -> bool:
+    name, _, subresource = right.resource.partition("/")
+    attributes = {"verb": verb, "group": right.group, "resource": name, "subresource": subresource, "namespace": namespace}
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectAccessReview",
+        "spec": {"resourceAttributes": {key: value for key, value in attributes.items() if value}},
+    }
+    answer = await cluster.create(ACCESS_REVIEWS, None, review)
+    return bool((answer.get("status") or {}).get("allowed"))

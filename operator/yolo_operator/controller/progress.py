@@ -1,0 +1,121 @@
+"""Live progress of running stages, from the tails of their pods' logs, within a request budget."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from pydantic import ValidationError
+
+from yolo_operator.api.status import Progress
+from yolo_operator.controller.cache import Cache, Key
+from yolo_operator.controller.queue import WorkQueue
+from yolo_operator.kube.cluster import Cluster
+from yolo_operator.kube.errors import ApiError
+from yolo_operator.pipeline.stages import PROGRESS_SECONDS, PROGRESS_STEP
+from yolo_operator.pipeline.values import PodView
+
+TAIL_LINES = 60
+"""An evaluation prints a table of classes between two progress lines."""
+AT_ONCE = 8
+
+logger = logging.getLogger(__name__)
+
+
+def latest(log: str) -> Progress | None:
+    """The newest progress line in a log's tail."""
+    for line in reversed(log.splitlines()):
+        start = line.find('{"yoloProgress"')
+        if start < 0:
+            continue
+        try:
+            return _progress(json.loads(line[start:])["yoloProgress"])
+        except (ValueError, KeyError, TypeError, ValidationError):
+            continue
+    return None
+
+
+def _progress(numbers: dict[str, Any]) -> Progress:
+    progress = Progress.model_validate(
+        {
+            name: _rounded(numbers[name])
+            for name in ("epoch", "epochs", "loss", "mAP", "etaSeconds")
+            if numbers.get(name) is not None
+        }
+    )
+    return progress.model_copy(update={"percent": _percent(numbers)})
+
+
+def _rounded(value: Any) -> Any:
+    return round(value, 5) if isinstance(value, float) else value
+
+
+def _percent(numbers: dict[str, Any]) -> int | None:
+    """Of the epochs, the running one by its steps; of the steps where there are no epochs."""
+    step, steps = numbers.get("step"), numbers.get("steps")
+    part = step / steps if step is not None and steps else None
+    epoch, epochs = numbers.get("epoch"), numbers.get("epochs")
+    if epoch is not None and epochs:
+        done = (epoch - 1 + part if part is not None else epoch) / epochs
+    elif part is not None:
+        done = part
+    else:
+        return None
+    return max(0, min(100, int(100 * done)))
+
+
+class ProgressReader:
+    """Looks at every running stage again and again; the more run, the less often."""
+
+    def __init__(
+        self, cluster: Cluster, cache: Cache, queue: WorkQueue[Key], store: dict[str, Progress], *, seconds: float, budget: float
+    ) -> None:
+        self._cluster, self._cache, self._queue, self._store = cluster, cache, queue, store
+        self._seconds, self._budget = seconds, budget
+        self._told: dict[str, tuple[int, float]] = {}
+
+    async def run(self, now: Callable[[], float]) -> None:
+        """Read until cancelled."""
+        while True:
+            running = [pod for pod in self._cache.pods if pod.running]
+            await self._read_all(running, now)
+            self._forget({_place(pod) for pod in running})
+            await asyncio.sleep(max(self._seconds, len(running) / self._budget))
+
+    async def _read_all(self, pods: list[PodView], now: Callable[[], float]) -> None:
+        gate = asyncio.Semaphore(AT_ONCE)
+
+        async def read(pod: PodView) -> None:
+            async with gate:
+                await self._read(pod, now)
+
+        await asyncio.gather(*(read(pod) for pod in pods))
+
+    async def _read(self, pod: PodView, now: Callable[[], float]) -> None:
+        try:
+            log = await self._cluster.log_tail(pod.namespace, pod.name, lines=TAIL_LINES)
+        except ApiError as error:
+            # The pod may have ended, or its node may be away: progress is a courtesy.
+            logger.debug("no log of pod %s/%s: %s", pod.namespace, pod.name, error)
+            return
+        progress = latest(log)
+        if progress is None:
+            return
+        place = _place(pod)
+        self._store[place] = progress
+        percent, told_at = self._told.get(place, (-PROGRESS_STEP, 0.0))
+        if abs((progress.percent or 0) - percent) >= PROGRESS_STEP or now() - told_at >= PROGRESS_SECONDS:
+            self._told[place] = (progress.percent or 0, now())
+            self._queue.add(Key(pod.namespace, pod.owner_name))
+
+    def _forget(self, places: set[str]) -> None:
+        for place in [place for place in self._store if place not in places]:
+            del self._store[place]
+            self._told.pop(place, None)
+
+
+def _place(pod: PodView) -> str:
+    return f"{pod.namespace}/{pod.job}"

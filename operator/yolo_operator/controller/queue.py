@@ -1,0 +1,158 @@
+"""A work queue with client-go's semantics: a key is worked on by one worker at a time and waits in the queue once.
+
+A key added while it is worked on comes again afterwards. Failures wait exponentially longer, with jitter, key by key.
+A token bucket bounds what all keys together may start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+
+FIRST_DELAY = 0.05
+LONGEST_DELAY = 300.0
+
+
+class ShutDown(Exception):  # noqa: N818 - an answer, not an error
+    """The queue gives out nothing more."""
+
+
+@dataclass(slots=True)
+class QueueStats:
+    """What dashboards for client-go's queues show."""
+
+    adds: int = 0
+    retries: int = 0
+    waited_seconds: float = 0.0
+    """Sum over all keys given out of the time they waited."""
+    given: int = 0
+
+
+class WorkQueue(Generic[K]):
+    """Keys to be worked on."""
+
+    def __init__(self, *, rate: float = 100.0, burst: int = 200, clock: Callable[[], float] | None = None) -> None:
+        self.stats = QueueStats()
+        self._clock: Callable[[], float] = clock or asyncio.get_running_loop().time
+        self._waiting: deque[K] = deque()
+        self._since: dict[K, float] = {}
+        self._processing: dict[K, float] = {}
+        self._dirty: set[K] = set()
+        self._failures: dict[K, int] = {}
+        self._delayed: dict[K, tuple[float, asyncio.TimerHandle]] = {}
+        self._wake = asyncio.Event()
+        self._closed = False
+        self._rate, self._burst = rate, float(burst)
+        self._tokens, self._filled = float(burst), self._clock()
+
+    def add(self, key: K) -> None:
+        """Work on the key soon."""
+        if self._closed or key in self._dirty:
+            return
+        self.stats.adds += 1
+        self._dirty.add(key)
+        self._since[key] = self._clock()
+        if key not in self._processing:
+            self._waiting.append(key)
+            self._wake.set()
+
+    def add_after(self, key: K, seconds: float) -> None:
+        """Work on the key after a while; the earliest of several such calls counts."""
+        if self._closed:
+            return
+        due = self._clock() + seconds
+        if key in self._delayed:
+            if self._delayed[key][0] <= due:
+                return
+            self._delayed[key][1].cancel()
+        handle = asyncio.get_running_loop().call_later(seconds, self._due, key)
+        self._delayed[key] = (due, handle)
+
+    def retry(self, key: K, at_least: float = 0.0) -> float:
+        """Work on the key again after its own, growing delay; returns the delay in seconds."""
+        failures = self._failures.get(key, 0)
+        self._failures[key] = failures + 1
+        self.stats.retries += 1
+        # Jitter keeps keys that failed together from coming back together.
+        delay = min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(failures, 30)) * random.uniform(0.8, 1.2)  # noqa: S311
+        delay = max(at_least, delay)
+        self.add_after(key, delay)
+        return delay
+
+    def forget(self, key: K) -> None:
+        """The key is well: its next failure starts with the shortest delay."""
+        self._failures.pop(key, None)
+
+    async def get(self) -> K:
+        """The next key; `done` must follow.
+
+        Raises:
+            ShutDown: when the queue is closed.
+        """
+        while True:
+            if self._closed:
+                raise ShutDown
+            if self._waiting:
+                await self._take_token()
+                if self._waiting and not self._closed:
+                    break
+                continue
+            self._wake.clear()
+            await self._wake.wait()
+        key = self._waiting.popleft()
+        now = self._clock()
+        self.stats.given += 1
+        self.stats.waited_seconds += now - self._since.pop(key, now)
+        self._dirty.discard(key)
+        self._processing[key] = now
+        return key
+
+    def done(self, key: K) -> None:
+        """The worker is through with the key."""
+        self._processing.pop(key, None)
+        if key in self._dirty:
+            self._waiting.append(key)
+            self._wake.set()
+
+    def close(self) -> None:
+        """Give out nothing more; keys in work may be finished."""
+        self._closed = True
+        for _, handle in self._delayed.values():
+            handle.cancel()
+        self._delayed.clear()
+        self._wake.set()
+
+    @property
+    def depth(self) -> int:
+        """Keys that wait."""
+        return len(self._waiting)
+
+    @property
+    def busy(self) -> int:
+        """Keys that are worked on."""
+        return len(self._processing)
+
+    def oldest_seconds(self) -> float:
+        """Age of the key that has waited or been worked on for longest."""
+        starts = [*self._since.values(), *self._processing.values()]
+        return self._clock() - min(starts) if starts else 0.0
+
+    def _due(self, key: K) -> None:
+        self._delayed.pop(key, None)
+        self.add(key)
+
+    async def _take_token(self) -> None:
+        while True:
+            now = self._clock()
+            self._tokens = min(self._burst, self._tokens + (now - self._filled) * self._rate)
+            self._filled = now
+            if self._tokens >= 1:
+                self._tokens -= 1
+                return
+            await asyncio.sleep((1 - self._tokens) / self._rate)

@@ -1,0 +1,194 @@
+"""One look at one experiment: snapshot, plan, actions, at most one status patch, Events.
+
+Actions come before the status: a crash between the two leaves a Job whose name the next plan knows, never a status without a Job.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from yolo_operator.api import resource
+from yolo_operator.api.status import Progress
+from yolo_operator.controller.cache import Cache, ExperimentRow, Key
+from yolo_operator.controller.recorder import Recorder
+from yolo_operator.kube import job as kube_job
+from yolo_operator.kube.claim import claim_manifest
+from yolo_operator.kube.cluster import CLAIMS, EXPERIMENTS, JOBS, Cluster, Kind, Object
+from yolo_operator.kube.errors import ApiError
+from yolo_operator.kube.merge import merge_patch
+from yolo_operator.kube.runner_map import ensure_runner
+from yolo_operator.kube.views import controlled_by
+from yolo_operator.pipeline.names import claim_name
+from yolo_operator.pipeline.plan import plan
+from yolo_operator.pipeline.summary import notices, refused
+from yolo_operator.pipeline.values import (
+    Action,
+    ClaimState,
+    CreateJob,
+    DeleteJob,
+    EnsureClaim,
+    EventKind,
+    Experiment,
+    MarkFinal,
+    Notice,
+    Observed,
+    Plan,
+)
+
+logger = logging.getLogger(__name__)
+
+LOOKS = 4
+"""Times a plan may ask for a live look (claim, missing Jobs) within one reconcile."""
+RUNNER_SECONDS = 600
+"""For so long a namespace's runner ConfigMap is taken to be still there."""
+
+
+class NameTaken(Exception):  # noqa: N818 - it names what is wrong
+    """A Job of the name exists and belongs to somebody else."""
+
+
+@dataclass(slots=True)
+class Reconciler:
+    """Brings experiments forward, one look at a time."""
+
+    cluster: Cluster
+    cache: Cache
+    recorder: Recorder
+    clock: Callable[[], datetime]
+    operator_image: str
+    runner: Object
+    """The runner ConfigMap's manifest."""
+    progress: dict[str, Progress] = field(default_factory=dict)
+    """Live progress by `namespace/job`."""
+    _runner_seen: dict[str, datetime] = field(default_factory=dict)
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Look at an experiment; seconds until it wants to be looked at again, if by itself.
+
+        Raises:
+            ApiError: when the API server refused or could not be reached; a conflict means that the cache was behind.
+            NameTaken: when a Job's name is in use.
+        """
+        row = self.cache.experiments.get(*key)
+        if row is None:
+            return None
+        if row.experiment is None:
+            await self._patch_status(
+                row, row.status, refused(row.status, row.generation, "InvalidSpec", row.problem, self.clock())
+            )
+            return None
+        decision = await self._decide(row, row.experiment)
+        try:
+            for action in decision.actions:
+                await self._execute(row.experiment, action)
+        except ApiError as error:
+            if error.status not in (400, 403, 422):
+                raise
+            await self._report_rejection(row, error)
+            raise
+        after = decision.status.dump()
+        if await self._patch_status(row, row.status, after):
+            self.recorder.record(row.experiment, notices(row.experiment.status, decision.status))
+        return decision.requeue_seconds
+
+    async def _decide(self, row: ExperimentRow, experiment: Experiment) -> Plan:
+        """A plan that rests on nothing that a live look could disprove."""
+        absent: set[str] = set()
+        claim = ClaimState.UNKNOWN
+        for _ in range(LOOKS):
+            observed = self._observed(row, frozenset(absent), claim)
+            decision = plan(experiment, observed, self.clock())
+            if decision.check_claim:
+                claim = await self._claim_state(experiment)
+            elif decision.confirm:
+                for name in decision.confirm:
+                    body = await self.cluster.get(JOBS, row.key.namespace, name)
+                    if body is None or not controlled_by(body, experiment.uid):
+                        absent.add(name)
+                    else:
+                        self.cache.put_job(body)
+            else:
+                break
+        return decision
+
+    def _observed(self, row: ExperimentRow, absent: frozenset[str], claim: ClaimState) -> Observed:
+        observed = self.cache.observed(row)
+        names = {job.name: f"{row.key.namespace}/{job.name}" for job in observed.jobs}
+        live = {name: self.progress[place] for name, place in names.items() if place in self.progress}
+        return replace(observed, absent=absent, claim=claim, progress=live)
+
+    async def _claim_state(self, experiment: Experiment) -> ClaimState:
+        name = experiment.spec.workspace.claim_name or claim_name(experiment.name)
+        body = await self.cluster.get(CLAIMS, experiment.namespace, name)
+        return ClaimState.MISSING if body is None else ClaimState.PRESENT
+
+    async def _execute(self, experiment: Experiment, action: Action) -> None:
+        match action:
+            case CreateJob():
+                await self._create_job(experiment, action)
+            case DeleteJob():
+                logger.info("%s/%s: deleting Job %s: %s", experiment.namespace, experiment.name, action.name, action.why)
+                # Foreground: the Job stays visible until its pods are gone, so that no two attempts write side by side.
+                await self.cluster.delete(JOBS, experiment.namespace, action.name, uid=action.uid, foreground=True)
+            case MarkFinal():
+                labels = {"metadata": {"labels": {resource.LABEL_FINAL: "true"}}}
+                try:
+                    self.cache.put_job(await self.cluster.patch(JOBS, experiment.namespace, action.name, labels))
+                except ApiError as error:
+                    if not error.not_found:
+                        raise
+            case EnsureClaim():
+                await self._create(CLAIMS, experiment, claim_manifest(experiment, action.name))
+
+    async def _create_job(self, experiment: Experiment, action: CreateJob) -> None:
+        await self._ensure_runner(experiment.namespace)
+        settings = kube_job.JobSettings(self.operator_image, str(self.runner["metadata"]["name"]))
+        body = await self._create(JOBS, experiment, kube_job.job_manifest(experiment, action, settings))
+        self.cache.put_job(body)
+        logger.info("%s/%s: stage %s runs as Job %s", experiment.namespace, experiment.name, action.run.key, action.name)
+
+    async def _create(self, kind: Kind, experiment: Experiment, manifest: Object) -> Object:
+        """Create it, or take over what an interrupted reconcile has created."""
+        name = manifest["metadata"]["name"]
+        try:
+            return await self.cluster.create(kind, experiment.namespace, manifest)
+        except ApiError as error:
+            if not error.conflict:
+                raise
+        body = await self.cluster.get(kind, experiment.namespace, name)
+        if body is None or (kind is JOBS and not controlled_by(body, experiment.uid)):
+            raise NameTaken(
+                f"{kind.plural} {experiment.namespace}/{name} exists and belongs to another object: delete or rename that one"
+            )
+        return body
+
+    async def _ensure_runner(self, namespace: str) -> None:
+        now = self.clock()
+        seen = self._runner_seen.get(namespace)
+        if seen is None or (now - seen).total_seconds() >= RUNNER_SECONDS:
+            await ensure_runner(self.cluster, namespace, self.runner)
+            self._runner_seen[namespace] = now
+
+    async def _patch_status(self, row: ExperimentRow, before: Object, after: Object) -> bool:
+        """One merge patch under the version that the decision was made from; whether anything was written."""
+        change = merge_patch(before, after)
+        if not change:
+            return False
+        # The version makes it a conflict when anything changed meanwhile: then this decision is worth nothing.
+        body = {"metadata": {"resourceVersion": str(row.resource_version)}, "status": change}
+        stored = await self.cluster.patch(EXPERIMENTS, *row.key, body, subresource="status")
+        self.cache.put_experiment(stored)
+        return True
+
+    async def _report_rejection(self, row: ExperimentRow, error: ApiError) -> None:
+        """The API server does not take what the plan wants: quota, admission policy, missing right. A person should know."""
+        if row.experiment is None:
+            return
+        status = refused(
+            row.status, row.generation, "Rejected", f"the API server refused: {error.message}", self.clock(), accepted=True
+        )
+        if await self._patch_status(row, row.status, status):
+            self.recorder.record(row.experiment, [Notice(EventKind.WARNING, "Rejected", error.message[:1024])])

@@ -1,0 +1,67 @@
+"""Settings, from the environment that the chart writes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+class SettingsError(Exception):
+    """A setting is missing or wrong; the message names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How the operator runs."""
+
+    image: str
+    """The operator's own image, for the prepare stage."""
+    namespaces: tuple[str, ...] = ()
+    """Namespaces to serve; empty: all."""
+    host: str = "0.0.0.0"  # noqa: S104 - a pod's only interface to kubelet and Prometheus
+    port: int = 8080
+    workers: int = 8
+    """Experiments that are looked at side by side."""
+    resync_seconds: float = 600
+    progress_seconds: float = 5
+    """Shortest time between two looks at a running stage's log."""
+    progress_requests_per_second: float = 10
+    """Budget of such looks for all stages together."""
+    log_level: str = "INFO"
+    log_format: str = "text"
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
+        """Read YOLO_OPERATOR_*.
+
+        Raises:
+            SettingsError: naming the variable.
+        """
+        image = environment.get("YOLO_OPERATOR_IMAGE", "")
+        if not image:
+            raise SettingsError("YOLO_OPERATOR_IMAGE is not set: it names the operator's own image, which runs the prepare stage")
+        host, _, port = environment.get("YOLO_OPERATOR_LISTEN", "0.0.0.0:8080").rpartition(":")
+        if not port.isdecimal():
+            raise SettingsError("YOLO_OPERATOR_LISTEN must be HOST:PORT, for example 0.0.0.0:8080")
+        log_format = environment.get("YOLO_OPERATOR_LOG_FORMAT", "text")
+        if log_format not in ("text", "json"):
+            raise SettingsError(f"YOLO_OPERATOR_LOG_FORMAT is {log_format!r}: it must be text or json")
+        return cls(
+            image=image,
+            namespaces=tuple(name.strip() for name in environment.get("YOLO_OPERATOR_NAMESPACES", "").split(",") if name.strip()),
+            host=host,
+            port=int(port),
+            workers=_number(environment, "YOLO_OPERATOR_WORKERS", 8),
+            resync_seconds=_number(environment, "YOLO_OPERATOR_RESYNC_SECONDS", 600),
+            progress_seconds=_number(environment, "YOLO_OPERATOR_PROGRESS_SECONDS", 5),
+            log_level=environment.get("YOLO_OPERATOR_LOG_LEVEL", "INFO").upper(),
+            log_format=log_format,
+        )
+
+
+def _number(environment: Mapping[str, str], name: str, default: int) -> int:
+    text = environment.get(name, str(default))
+    if not text.isdecimal() or int(text) < 1:
+        raise SettingsError(f"{name} is {text!r}: it must be a whole number above 0")
+    return int(text)

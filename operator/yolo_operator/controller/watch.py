@@ -1,0 +1,117 @@
+"""kopf's part: authentication, list and watch with their reconnects, signals. Its handlers feed the cache and the queue.
+
+No change handlers, daemons or timers: they would write annotations and finalizers onto the user's objects, two patches each. The
+storages below store nothing for the same reason, and because their deep copies were half of the cost of an event.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import kopf
+from kubernetes.aio.client import Configuration
+
+from yolo_operator.api import resource
+from yolo_operator.controller.cache import Cache, Key
+from yolo_operator.controller.metrics import OperatorMetrics
+from yolo_operator.controller.queue import WorkQueue
+from yolo_operator.controller.sync import WATCHED, WATCHED_JOBS
+from yolo_operator.kube.cluster import Object
+
+
+class NoDiffBase(kopf.DiffBaseStorage):
+    """Remembers no last-handled state."""
+
+    def build(self, *, body: Any, extra_fields: Any = None) -> Any:
+        return {}
+
+    def fetch(self, *, body: Any) -> None:
+        return None
+
+    def store(self, *, body: Any, patch: Any, essence: Any) -> None:
+        return None
+
+
+class NoProgress(kopf.ProgressStorage):
+    """Remembers no handler's progress."""
+
+    def fetch(self, *, key: Any, body: Any) -> None:
+        return None
+
+    def store(self, *, key: Any, record: Any, body: Any, patch: Any) -> None:
+        return None
+
+    def purge(self, *, key: Any, body: Any, patch: Any) -> None:
+        return None
+
+    def touch(self, *, body: Any, patch: Any, value: Any) -> None:
+        return None
+
+    def clear(self, *, essence: Any) -> Any:
+        return essence
+
+
+def operator_settings() -> kopf.OperatorSettings:
+    """kopf's settings; why each, in docs/architecture.md."""
+    settings = kopf.OperatorSettings()
+    settings.persistence.diffbase_storage = NoDiffBase()
+    settings.persistence.progress_storage = NoProgress()
+    settings.peering.standalone = True
+    settings.posting.enabled = False
+    settings.scanning.disabled = True
+    settings.networking.request_timeout = 30
+    settings.watching.server_timeout = 600
+    settings.watching.chunk_size = 500
+    settings.watching.label_selectors["batch", "v1", "jobs"] = WATCHED_JOBS
+    settings.watching.label_selectors["v1", "pods"] = WATCHED
+    settings.process.ultimate_exiting_timeout = 10
+    return settings
+
+
+def registry(cache: Cache, queue: WorkQueue[Key], metrics: OperatorMetrics, config: Configuration) -> kopf.OperatorRegistry:
+    """Handlers for experiments, Jobs and Pods. Each is a few dictionary look-ups; none awaits, none raises."""
+    handlers = kopf.OperatorRegistry()
+
+    def feed(kind: str, put: Callable[[Object], Key | None], remove: Callable[[Object], list[Key]]) -> Callable[..., Any]:
+        async def on_event(event: Any, **_: Any) -> None:
+            body = event["object"]
+            deleted = event["type"] == "DELETED"
+            metrics.watch_events.labels(kind, event["type"] or "LISTED").inc()
+            metrics.last_event.labels(kind).set(time.time())
+            for key in remove(body) if deleted else [put(body)]:
+                if key is not None:
+                    queue.add(key)
+
+        return on_event
+
+    def one(remove: Callable[[Object], Key | None]) -> Callable[[Object], list[Key]]:
+        return lambda body: [key for key in [remove(body)] if key is not None]
+
+    kopf.on.event(resource.GROUP, resource.VERSION, resource.PLURAL, id="experiments", registry=handlers)(
+        feed("experiment", cache.put_experiment, cache.remove_experiment)
+    )
+    kopf.on.event("batch", "v1", "jobs", id="jobs", registry=handlers)(feed("job", cache.put_job, one(cache.remove_job)))
+    kopf.on.event("v1", "pods", id="pods", registry=handlers)(feed("pod", cache.put_pod, one(cache.remove_pod)))
+
+    @kopf.on.login(registry=handlers)
+    def login(**_: Any) -> kopf.ConnectionInfo:
+        return connection(config)
+
+    return handlers
+
+
+def connection(config: Configuration) -> kopf.ConnectionInfo:
+    """The client's credentials in kopf's terms."""
+    key = config.get_api_key_with_prefix("BearerToken") or config.get_api_key_with_prefix("authorization") or ""
+    scheme, _, token = str(key).rpartition(" ")
+    return kopf.ConnectionInfo(
+        server=config.host,
+        ca_path=config.ssl_ca_cert,
+        insecure=not config.verify_ssl,
+        token=token or None,
+        scheme=scheme or None,
+        certificate_path=config.cert_file,
+        private_key_path=config.key_file,
+    )

@@ -1,0 +1,56 @@
+"""The loop between queue and reconciler."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from yolo_operator.controller.cache import Key
+from yolo_operator.controller.metrics import OperatorMetrics
+from yolo_operator.controller.queue import ShutDown, WorkQueue
+from yolo_operator.controller.reconcile import NameTaken, Reconciler
+from yolo_operator.kube.errors import ApiError
+
+logger = logging.getLogger(__name__)
+
+
+async def work(queue: WorkQueue[Key], reconciler: Reconciler, metrics: OperatorMetrics) -> None:
+    """Take keys until the queue closes. An error concerns its key alone, which comes again after its own delay."""
+    while True:
+        try:
+            key = await queue.get()
+        except ShutDown:
+            return
+        start, result = time.perf_counter(), "ok"
+        try:
+            await _look(queue, reconciler, key)
+        except ApiError as error:
+            result = "conflict" if error.conflict else "api-error"
+            delay = queue.retry(key, error.retry_after or 0.0)
+            level = logging.DEBUG if error.conflict else logging.WARNING
+            logger.log(level, "%s: again in %.1f s: %s", key, delay, error)
+        except NameTaken as error:
+            result = "name-taken"
+            logger.warning("%s: again in %.1f s: %s", key, queue.retry(key, 5.0), error)
+        except Exception:
+            result = "bug"
+            logger.exception("%s: an error of the operator itself; again in %.1f s", key, queue.retry(key, 1.0))
+        finally:
+            queue.done(key)
+            metrics.reconciles.labels(result).observe(time.perf_counter() - start)
+
+
+async def _look(queue: WorkQueue[Key], reconciler: Reconciler, key: Key) -> None:
+    version = _version(reconciler, key)
+    again = await reconciler.reconcile(key)
+    queue.forget(key)
+    if again is not None:
+        queue.add_after(key, again)
+    if _version(reconciler, key) != version:
+        # The status that was just written may ask for more: finished Jobs are relabelled after their report is in it.
+        queue.add(key)
+
+
+def _version(reconciler: Reconciler, key: Key) -> int | None:
+    row = reconciler.cache.experiments.get(*key)
+    return row.resource_version if row else None

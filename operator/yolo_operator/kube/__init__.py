@@ -1,0 +1,1 @@
+"""Kubernetes: objects from decisions, values from objects, and a narrow client."""

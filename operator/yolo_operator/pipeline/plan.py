@@ -1,0 +1,233 @@
+"""`plan`: from an experiment, what is observed and the time to actions, the next status, and when to look again.
+
+Everything is derived from the spec, the recorded status and the Jobs that exist; planning twice changes nothing more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from yolo_operator.api.status import Chosen, StageState, StageStatus
+from yolo_operator.pipeline import graph, stages, times
+from yolo_operator.pipeline.choice import Choice, Variant, choose
+from yolo_operator.pipeline.names import claim_name
+from yolo_operator.pipeline.summary import Ending, summarise
+from yolo_operator.pipeline.values import (
+    Action,
+    ClaimState,
+    CreateJob,
+    DeleteJob,
+    EnsureClaim,
+    Experiment,
+    MarkFinal,
+    Observed,
+    Plan,
+    StageKey,
+)
+from yolo_operator.pipeline.work import Results, stage_run
+
+CLAIM_SECONDS = 15
+"""Between looks at a claim that is not there: claims are not watched."""
+
+
+@dataclass(slots=True)
+class _Walk:
+    """What one walk over the graph gathers."""
+
+    records: dict[StageKey, StageStatus] = field(default_factory=dict)
+    actions: list[Action] = field(default_factory=list)
+    confirm: list[str] = field(default_factory=list)
+    starts: list[tuple[StageKey, CreateJob]] = field(default_factory=list)
+    choice: Choice | None = None
+
+    def succeeded(self, key: StageKey) -> bool:
+        return self.records[key].state is StageState.SUCCEEDED
+
+    def results(self) -> Results:
+        done = {key: record for key, record in self.records.items() if record.state is StageState.SUCCEEDED}
+        chosen = StageKey("prune", self.choice.variant.name) if self.choice and self.choice.variant else None
+        return Results(done, chosen)
+
+
+def plan(experiment: Experiment, observed: Observed, now: datetime) -> Plan:
+    """What to do next for an experiment.
+
+    Args:
+        experiment: spec and recorded status.
+        observed: Jobs, Pods and the claim as the cache knows them.
+        now: the current time, with a time zone.
+    """
+    started = any(record.attempt for record in experiment.status.stages or ())
+    if not started:
+        refusal, actions = _admission(experiment, observed)
+        if refusal is not None or observed.claim is ClaimState.UNKNOWN:
+            return _held(experiment, refusal, observed, actions, now)
+    else:
+        actions = []
+    walk = _walk(experiment, observed, now)
+    ending = _ending(experiment, walk)
+    _start_or_skip(experiment, observed, walk, ending, now)
+    walk.actions += _strays(walk, observed)
+    status = summarise(experiment, list(walk.records.values()), _chosen(walk), ending, now)
+    return Plan(
+        status=status,
+        actions=(*actions, *walk.actions),
+        confirm=tuple(walk.confirm),
+        requeue_seconds=_next_look(walk, now),
+    )
+
+
+def _admission(experiment: Experiment, observed: Observed) -> tuple[Ending | None, list[Action]]:
+    """Whether the experiment may start at all."""
+    workspace = experiment.spec.workspace
+    if observed.rival is not None:
+        message = (
+            f"spec.workspace: the directory {workspace.sub_path or '/'} of claim {workspace.claim_name} belongs to experiment "
+            f"{observed.rival}: choose another subPath"
+        )
+        return Ending("WorkspaceInUse", message, accepted=False), []
+    if observed.claim is not ClaimState.MISSING:
+        return None, []
+    if workspace.volume_claim_template is not None:
+        return None, [EnsureClaim(claim_name(experiment.name))]
+    message = (
+        f"spec.workspace.claimName: there is no PersistentVolumeClaim {workspace.claim_name} in namespace {experiment.namespace}"
+    )
+    return Ending("ClaimNotFound", message, accepted=False), []
+
+
+def _held(experiment: Experiment, refusal: Ending | None, observed: Observed, actions: list[Action], now: datetime) -> Plan:
+    """Nothing starts: the experiment is refused, or its claim has to be looked up first."""
+    if refusal is None and observed.claim is ClaimState.UNKNOWN:
+        return Plan(status=experiment.status, check_claim=True)
+    records = [
+        StageStatus(name=node.key.name, variant=node.key.variant, state=StageState.PENDING)
+        for node in graph.graph(experiment.spec)
+    ]
+    status = summarise(experiment, records, None, refusal, now)
+    return Plan(status=status, actions=tuple(actions), requeue_seconds=CLAIM_SECONDS)
+
+
+def _walk(experiment: Experiment, observed: Observed, now: datetime) -> _Walk:
+    walk = _Walk()
+    previous = {stages.key_of(record): record for record in experiment.status.stages or ()}
+    for node in graph.graph(experiment.spec):
+        if node.needs_choice and walk.choice is None:
+            walk.choice = _choice(experiment, walk)
+        step = _step(experiment, node, walk, previous.get(node.key), observed, now)
+        walk.records[node.key] = step.record
+        walk.actions += step.actions
+        walk.confirm += step.confirm
+        if step.start is not None:
+            walk.starts.append((node.key, step.start))
+    if walk.choice is None:
+        walk.choice = _choice(experiment, walk)
+    return walk
+
+
+def _step(
+    experiment: Experiment, node: graph.Node, walk: _Walk, previous: StageStatus | None, observed: Observed, now: datetime
+) -> stages.Step:
+    missing = [key for key in node.needs if not walk.succeeded(key)]
+    undecided = node.needs_choice and (walk.choice is None or walk.choice.variant is None)
+    if missing or undecided:
+        jobs = [job for job in observed.jobs if job.stage == node.key]
+        what = f"waits for {', '.join(str(key) for key in missing)}" if missing else "waits for the choice among the variants"
+        return stages.waiting(node.key, previous, jobs, state=StageState.PENDING, message=what)
+    run = stage_run(experiment, node.key, walk.results())
+    return stages.advance(experiment, run, previous, observed, now)
+
+
+def _choice(experiment: Experiment, walk: _Walk) -> Choice | None:
+    """The choice, once every variant is evaluated."""
+    prune = experiment.spec.prune
+    if prune is None:
+        return None
+    variants = []
+    for threshold in prune.thresholds:
+        pruned, evaluated = walk.records[graph.prune_key(threshold)], walk.records[graph.evaluate_pruned_key(threshold)]
+        if evaluated.state is not StageState.SUCCEEDED:
+            return None
+        ratio = pruned.metrics.parameter_ratio if pruned.metrics else None
+        m_ap = evaluated.metrics.m_ap if evaluated.metrics else None
+        if ratio is None or m_ap is None or not pruned.artifacts:
+            return None
+        variants.append(Variant(pruned.variant, threshold, ratio, m_ap, pruned.artifacts[0].bytes))
+    trained = walk.records[graph.EVALUATE].metrics
+    if trained is None or trained.m_ap is None:
+        return None
+    return choose(variants, prune.select, trained.m_ap)
+
+
+def _ending(experiment: Experiment, walk: _Walk) -> Ending | None:
+    """Why no further stage may start, if so."""
+    for key, record in walk.records.items():
+        if record.state is StageState.FAILED:
+            return Ending(record.reason or "StageFailed", f"stage {key}: {record.message or record.reason}", stage=str(key))
+    if walk.choice is not None and walk.choice.variant is None:
+        return Ending("NoVariantQualifies", walk.choice.message, stage="prune")
+    for record in walk.records.values():
+        if record.reason == "CreateContainerConfigError" and "secret" in (record.message or "").lower():
+            reference = experiment.spec.toolkit.encryption_key_secret_ref
+            where = f"spec.toolkit.encryptionKeySecretRef ({reference.name}/{reference.key}): " if reference else ""
+            message = f"{where}{record.message}; the stage goes on by itself once the Secret is there"
+            return Ending("SecretNotFound", message, accepted=False, final=False)
+    return None
+
+
+def _start_or_skip(experiment: Experiment, observed: Observed, walk: _Walk, ending: Ending | None, now: datetime) -> None:
+    if ending is not None and ending.final:
+        for key, record in walk.records.items():
+            if not record.state.final and record.job is None:
+                message = f"not run: {ending.stage or 'the experiment'} ended with {ending.reason}"
+                walk.records[key] = stages.waiting(key, record, [], state=StageState.SKIPPED, message=message).record
+        walk.starts.clear()
+        return
+    live = {job.name for job in observed.jobs if not job.finished} | {r.job for r in walk.records.values() if r.job}
+    places = experiment.spec.max_parallel - len(live)
+    for key, action in walk.starts[: max(0, places)]:
+        walk.actions.append(action)
+        walk.records[key] = stages.start(walk.records[key], action, now)
+    for key, _ in walk.starts[max(0, places) :]:
+        if not stages.holds_result(walk.records[key]) and walk.records[key].attempt == 0:
+            message = f"waits for a free place: maxParallel is {experiment.spec.max_parallel}"
+            walk.records[key] = walk.records[key].model_copy(update={"message": message})
+
+
+def _strays(walk: _Walk, observed: Observed) -> list[Action]:
+    """Jobs of stages that the spec no longer has."""
+    actions: list[Action] = []
+    for job in observed.jobs:
+        if job.stage in walk.records or job.deleting:
+            continue
+        if not job.finished:
+            actions.append(DeleteJob(job.name, job.uid, "the spec no longer has its stage"))
+        elif not job.final:
+            actions.append(MarkFinal(job.name))
+    return actions
+
+
+def _chosen(walk: _Walk) -> Chosen | None:
+    if walk.choice is None or walk.choice.variant is None:
+        return None
+    variant = walk.choice.variant
+    return Chosen.model_validate(
+        {
+            "variant": variant.name,
+            "parameterRatio": variant.parameter_ratio,
+            "mAP": variant.m_ap,
+            "bytes": variant.bytes,
+            "message": walk.choice.message[:1024],
+        }
+    )
+
+
+def _next_look(walk: _Walk, now: datetime) -> float | None:
+    """Seconds until the next retry is due."""
+    due = [
+        times.seconds_between(times.to_text(now), record.retry_time)
+        for record in walk.records.values()
+        if record.retry_time is not None and record.state is StageState.PENDING
+    ]
+    return max(0.5, min(due)) if due else None

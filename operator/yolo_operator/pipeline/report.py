@@ -1,0 +1,111 @@
+"""Reading a stage's report and judging a finished Job by it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field, ValidationError
+
+from yolo_operator.api.base import OpenModel
+from yolo_operator.api.status import Artifact, Metrics, Warn
+from yolo_operator.pipeline.values import JobState, JobView, PodView
+
+
+class FailureClass(StrEnum):
+    """Who has to act on a failure."""
+
+    USER = "user"
+    """Never retried: the input must change."""
+    TRANSIENT = "transient"
+    """Retried up to retry.limit."""
+    INFRASTRUCTURE = "infrastructure"
+    """Retried without counting."""
+
+
+class Report(OpenModel):
+    """The report as the container wrote it (docs/stage-contract.md)."""
+
+    digest: str
+    attempt: int
+    outcome: str
+    reason: str
+    message: str = ""
+    class_: Annotated[str | None, Field(alias="class")] = None
+    started_at: str | None = None
+    finished_at: str | None = None
+    reused: bool = False
+    resumed_from_epoch: int | None = None
+    metrics: Metrics = Metrics()
+    artifacts: list[Artifact] = []
+    fingerprint: str | None = None
+    warnings: list[Warn] = []
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What came of an attempt."""
+
+    succeeded: bool
+    reason: str
+    message: str
+    failure: FailureClass = FailureClass.TRANSIENT
+    """Meaningful when it did not succeed."""
+    report: Report | None = None
+    node: str | None = None
+    started: str | None = None
+    finished: str | None = None
+
+
+def parse_report(text: str, digest: str) -> Report | None:
+    """The report in a termination message, or None when there is none for this digest (or none at all)."""
+    try:
+        report = Report.model_validate_json(text)
+    except ValidationError:
+        return None
+    return report if report.digest == digest else None
+
+
+def judge(job: JobView, pods: tuple[PodView, ...]) -> Verdict:
+    """The verdict on a finished Job.
+
+    A Complete Job without a readable report is no success: its next attempt finds the result in the workspace and reports it.
+    """
+    # The newest pod speaks for the Job; earlier ones were replaced after a disruption.
+    pod = max(pods, key=lambda p: (p.created, p.name), default=None)
+    report = parse_report(pod.termination_message, job.digest) if pod else None
+    node = pod.node if pod else None
+    started = pod.start_time if pod else job.start_time
+    finished = (pod.finish_time if pod else None) or job.finish_time
+    if report is not None and report.outcome == "Succeeded" and job.state is JobState.COMPLETE:
+        return Verdict(True, report.reason, report.message, report=report, node=node, started=started, finished=finished)
+    if report is not None and report.outcome != "Succeeded":
+        failure = _class_of(report.class_)
+        return Verdict(False, report.reason, report.message, failure, report, node, started, finished)
+    failure, reason, message = _without_report(job, pod)
+    return Verdict(False, reason, message, failure, report, node, started, finished)
+
+
+def _class_of(name: str | None) -> FailureClass:
+    try:
+        return FailureClass(name or "")
+    except ValueError:
+        return FailureClass.TRANSIENT
+
+
+def _without_report(job: JobView, pod: PodView | None) -> tuple[FailureClass, str, str]:
+    if job.reason == "DeadlineExceeded":
+        return FailureClass.TRANSIENT, "DeadlineExceeded", job.message or "the stage ran past its deadline"
+    if pod is None:
+        return FailureClass.INFRASTRUCTURE, "PodLost", "the stage's pod is gone and left no report: node loss or clean-up"
+    if pod.disrupted:
+        return FailureClass.INFRASTRUCTURE, pod.disrupted, f"the pod was disrupted on node {pod.node}: {pod.disrupted}"
+    if pod.terminated_reason == "OOMKilled":
+        message = "the container ran out of memory and was killed: raise resources.limits.memory or lower the batch size"
+        return FailureClass.TRANSIENT, "OutOfMemory", message
+    if job.state is JobState.COMPLETE or pod.phase == "Succeeded":
+        return FailureClass.INFRASTRUCTURE, "ReportLost", "the container ended well but its report could not be read"
+    code = "" if pod.exit_code is None else f" with exit code {pod.exit_code}"
+    detail = pod.termination_message[:200] or job.message
+    return FailureClass.TRANSIENT, "ContainerFailed", f"the container ended{code} and left no report: {detail}"

@@ -1,0 +1,332 @@
+"""The life of one stage: from its record, its Jobs and their Pods to the next record.
+
+    Pending -> Starting -> Running -> Succeeded | Failed
+       ^          (Queued while Kueue holds the Job)
+       '-- an attempt ended that may be tried again (retryTime), or was suspended
+
+`job` is set in a record exactly while an attempt is live, that is: created and not judged yet.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from yolo_operator.api.spec import Retry, Spec
+from yolo_operator.api.status import Attempt, Progress, StageState, StageStatus, Warn
+from yolo_operator.pipeline import graph, times
+from yolo_operator.pipeline.names import job_name
+from yolo_operator.pipeline.report import FailureClass, Verdict, judge
+from yolo_operator.pipeline.values import (
+    Action,
+    CreateJob,
+    DeleteJob,
+    Experiment,
+    JobView,
+    MarkFinal,
+    Observed,
+    PodView,
+    StageKey,
+    StageRun,
+)
+from yolo_operator.toolkit.dialects import dialect
+
+COMPLETED = "Completed"
+SUSPENDED = "Suspended"
+HISTORY = 10
+PROGRESS_STEP = 5
+"""Percent of progress that are worth a status write."""
+PROGRESS_SECONDS = 180
+"""Age after which any progress is."""
+LONGEST_BACKOFF = 3600
+INFRASTRUCTURE_BACKOFF = 5
+LONGEST_INFRASTRUCTURE_BACKOFF = 300
+
+
+@dataclass(slots=True)
+class Step:
+    """What comes of looking at one stage."""
+
+    record: StageStatus
+    actions: list[Action] = field(default_factory=list)
+    confirm: list[str] = field(default_factory=list)
+    start: CreateJob | None = None
+    """The attempt to start when there is a free place."""
+
+
+def key_of(record: StageStatus) -> StageKey:
+    """The stage a record is about."""
+    return StageKey(record.name, record.variant)
+
+
+def holds_result(record: StageStatus) -> bool:
+    """Whether the record carries a success, even while the stage waits to learn whether it still stands."""
+    return record.reason == COMPLETED and record.finish_time is not None
+
+
+def waiting(key: StageKey, previous: StageStatus | None, jobs: list[JobView], *, state: StageState, message: str) -> Step:
+    """The step of a stage whose inputs are not settled: an earlier result is kept, a running attempt is stopped."""
+    actions: list[Action] = [DeleteJob(job.name, job.uid, "its inputs changed") for job in jobs if _live(job)]
+    if previous is None:
+        return Step(StageStatus(name=key.name, variant=key.variant, state=state, message=message), actions)
+    changes: dict[str, Any] = {"state": state, "job": None, "progress": None, "retry_time": None}
+    if not holds_result(previous):
+        changes["message"] = message
+    return Step(previous.model_copy(update=changes), actions)
+
+
+def advance(experiment: Experiment, run: StageRun, previous: StageStatus | None, observed: Observed, now: datetime) -> Step:
+    """The next step of a stage whose inputs are all there."""
+    of_stage = [job for job in observed.jobs if job.stage == run.key]
+    mine = [job for job in of_stage if job.digest == run.digest]
+    step = Step(_record_for(experiment, run, previous))
+    step.actions += _clear_others([job for job in of_stage if job.digest != run.digest])
+    if holds_result(step.record) or step.record.state is StageState.FAILED:
+        if holds_result(step.record):
+            step.record = step.record.model_copy(update={"state": StageState.SUCCEEDED})
+        step.actions += [MarkFinal(job.name) for job in mine if job.finished and not job.final and not job.deleting]
+        return step
+    _adopt(step, mine)
+    if step.record.job is not None:
+        _look_at_attempt(step, experiment, mine, observed, now)
+    # An attempt judged just now is relabelled only when its report is safely in status: at the next look.
+    step.actions += [
+        MarkFinal(job.name)
+        for job in mine
+        if job.finished
+        and not job.final
+        and previous
+        and job.attempt <= previous.attempt
+        and previous.job != job.name
+        and previous.digest == run.digest
+    ]
+    if step.record.job is None and not step.record.state.final:
+        _want_start(step, experiment, run, of_stage, now)
+    return step
+
+
+def start(record: StageStatus, action: CreateJob, now: datetime) -> StageStatus:
+    """The record once the attempt is created."""
+    changes = {
+        "state": StageState.STARTING,
+        "attempt": action.attempt,
+        "job": action.name,
+        "reason": None,
+        "message": None,
+        "create_time": times.to_text(now),
+        "start_time": None,
+        "finish_time": None,
+        "retry_time": None,
+        "progress": None,
+    }
+    return record.model_copy(update=changes)
+
+
+# --- the record to go on from ---
+
+
+def _record_for(experiment: Experiment, run: StageRun, previous: StageStatus | None) -> StageStatus:
+    if previous is None or previous.digest != run.digest:
+        return _fresh(experiment.spec, run)
+    if previous.state is StageState.FAILED and experiment.retry_token != (experiment.status.retry or ""):
+        # Attempts go on counting, so that the next Job has a name of its own.
+        return _fresh(experiment.spec, run).model_copy(update={"attempt": previous.attempt, "attempts": previous.attempts})
+    return previous
+
+
+def _fresh(spec: Spec, run: StageRun) -> StageStatus:
+    warnings = None
+    if run.key == graph.RETRAIN and spec.retrain and spec.retrain.enable_qat and not dialect(spec.toolkit.profile).qat_on_pruned:
+        message = (
+            f"{spec.toolkit.profile} ignores enableQat on a pruned model: this model is not quantisation-aware (docs/toolkits.md)"
+        )
+        warnings = [Warn(reason="QatIgnored", message=message)]
+    return StageStatus(name=run.key.name, variant=run.key.variant, state=StageState.PENDING, digest=run.digest, warnings=warnings)
+
+
+def _adopt(step: Step, mine: list[JobView]) -> None:
+    """Take over a Job that a crashed predecessor made before it could write the status."""
+    newest = max(mine, key=lambda job: job.attempt, default=None)
+    if newest is not None and newest.attempt > step.record.attempt:
+        step.record = step.record.model_copy(
+            update={"attempt": newest.attempt, "job": newest.name, "state": StageState.STARTING, "retry_time": None}
+        )
+
+
+def _clear_others(others: list[JobView]) -> list[Action]:
+    """Jobs of another digest: stopped when they run, let go when they ended."""
+    stop: list[Action] = [DeleteJob(job.name, job.uid, "the stage's input changed") for job in others if _live(job)]
+    return stop + [MarkFinal(job.name) for job in others if job.finished and not job.final and not job.deleting]
+
+
+def _live(job: JobView) -> bool:
+    return not job.finished and not job.deleting
+
+
+# --- a live attempt ---
+
+
+def _look_at_attempt(step: Step, experiment: Experiment, mine: list[JobView], observed: Observed, now: datetime) -> None:
+    record, name = step.record, step.record.job or ""
+    job = next((job for job in mine if job.name == name), None)
+    suspended = experiment.spec.suspend
+    if job is None:
+        if name not in observed.absent:
+            step.confirm.append(name)
+        elif suspended or record.reason == SUSPENDED:
+            step.record = _ended(
+                record, StageState.SUSPENDED, SUSPENDED, "stopped by spec.suspend; goes on from its last checkpoint"
+            )
+        else:
+            gone = Verdict(False, "JobDeleted", f"Job {name} was deleted by someone", FailureClass.INFRASTRUCTURE)
+            step.record = _failed(record, gone, _retry(experiment.spec, record.name), now)
+    elif job.finished:
+        pods = tuple(pod for pod in observed.pods if pod.job == job.name)
+        step.record = _settle(record, judge(job, pods), _retry(experiment.spec, record.name), now)
+    elif suspended:
+        if not job.deleting:
+            step.actions.append(DeleteJob(job.name, job.uid, "spec.suspend is true"))
+        step.record = record.model_copy(
+            update={"state": StageState.SUSPENDED, "reason": SUSPENDED, "message": "is being stopped"}
+        )
+    elif not job.deleting:
+        step.record = _live_record(record, job, observed, now)
+
+
+def _live_record(record: StageStatus, job: JobView, observed: Observed, now: datetime) -> StageStatus:
+    if job.suspended:
+        held = job.message or "held by Kueue until its queue admits it"
+        return record.model_copy(update={"state": StageState.QUEUED, "reason": job.reason or "Queued", "message": held})
+    pods = [pod for pod in observed.pods if pod.job == job.name]
+    pod = max((p for p in pods if p.exit_code is None and not p.deleting), key=lambda p: (p.created, p.name), default=None)
+    if pod is None and pods:
+        # It has just ended; the Job controller will say how.
+        return record
+    if pod is None:
+        return record.model_copy(update={"state": StageState.STARTING, "reason": None, "message": None})
+    if not pod.running:
+        reason, message = _why_not_running(pod)
+        return record.model_copy(update={"state": StageState.STARTING, "reason": reason, "message": message, "node": pod.node})
+    return record.model_copy(
+        update={
+            "state": StageState.RUNNING,
+            "reason": None,
+            "message": None,
+            "node": pod.node,
+            "start_time": record.start_time or pod.start_time,
+            "progress": _progress(record.progress, observed.progress.get(job.name), now),
+        }
+    )
+
+
+def _why_not_running(pod: PodView) -> tuple[str | None, str | None]:
+    if pod.unschedulable:
+        return "Unschedulable", pod.unschedulable[:1024]
+    if pod.waiting_reason and pod.waiting_reason not in ("ContainerCreating", "PodInitializing"):
+        return pod.waiting_reason, pod.waiting_message[:1024]
+    return None, None
+
+
+def _progress(recorded: Progress | None, live: Progress | None, now: datetime) -> Progress | None:
+    """Live progress only when it is worth a write: it goes to metrics anyway."""
+    if live is None:
+        return recorded
+    stamped = live.model_copy(update={"time": times.to_text(now)})
+    if recorded is None or recorded.time is None:
+        return stamped
+    moved = abs((live.percent or 0) - (recorded.percent or 0)) >= PROGRESS_STEP
+    old = times.seconds_between(recorded.time, times.to_text(now)) >= PROGRESS_SECONDS
+    return stamped if moved or old else recorded
+
+
+# --- an attempt that ended ---
+
+
+def _settle(record: StageStatus, verdict: Verdict, retry: Retry, now: datetime) -> StageStatus:
+    if not verdict.succeeded or verdict.report is None:
+        return _failed(record, verdict, retry, now)
+    report = verdict.report
+    changes = {
+        "state": StageState.SUCCEEDED,
+        "job": None,
+        "reason": COMPLETED,
+        "message": report.message[:1024],
+        "node": verdict.node,
+        "start_time": verdict.started or record.start_time or record.create_time,
+        "finish_time": verdict.finished or times.to_text(now),
+        "progress": None,
+        "retry_time": None,
+        "reused": report.reused or None,
+        "resumed_from_epoch": report.resumed_from_epoch,
+        "metrics": report.metrics,
+        "artifacts": report.artifacts[:8],
+        "fingerprint": report.fingerprint,
+        "warnings": ([*(record.warnings or ()), *report.warnings])[:8] or None,
+    }
+    return record.model_copy(update=changes)
+
+
+def _failed(record: StageStatus, verdict: Verdict, retry: Retry, now: datetime) -> StageStatus:
+    finished = verdict.finished or times.to_text(now)
+    past = Attempt.model_validate(
+        {
+            "number": record.attempt,
+            "reason": verdict.reason,
+            "message": verdict.message[:1024],
+            "class": verdict.failure.value,
+            "node": verdict.node,
+            "finishTime": finished,
+        }
+    )
+    counted = record.failures + (verdict.failure is FailureClass.TRANSIENT)
+    over = verdict.failure is FailureClass.USER or counted > retry.limit
+    record = record.model_copy(update={"failures": counted, "attempts": [*(record.attempts or ()), past][-HISTORY:]})
+    if over:
+        ended = _ended(record, StageState.FAILED, verdict.reason, verdict.message[:1024])
+        return ended.model_copy(update={"finish_time": finished, "start_time": verdict.started or record.start_time})
+    wait = backoff(verdict.failure, counted, record, retry)
+    message = f"attempt {record.attempt} ended ({verdict.reason}): {verdict.message}; tried again in {wait} s"
+    return _ended(record, StageState.PENDING, verdict.reason, message[:1024]).model_copy(
+        update={"retry_time": times.after(now, wait), "finish_time": None}
+    )
+
+
+def backoff(failure: FailureClass, failures: int, record: StageStatus, retry: Retry) -> int:
+    """Seconds before the next attempt.
+
+    What the infrastructure did is tried again soon, and slower when it happens over and over.
+    """
+    if failure is FailureClass.INFRASTRUCTURE:
+        streak = sum(1 for past in record.attempts or () if past.class_ == FailureClass.INFRASTRUCTURE.value)
+        return int(min(LONGEST_INFRASTRUCTURE_BACKOFF, INFRASTRUCTURE_BACKOFF * 2 ** max(0, streak - 1)))
+    return int(min(LONGEST_BACKOFF, retry.backoff_seconds * 2 ** max(0, failures - 1)))
+
+
+def _ended(record: StageStatus, state: StageState, reason: str, message: str) -> StageStatus:
+    return record.model_copy(update={"state": state, "job": None, "reason": reason, "message": message, "progress": None})
+
+
+def _retry(spec: Spec, stage: str) -> Retry:
+    name = "evaluate" if stage.startswith("evaluate") else stage
+    override = getattr(spec.stages, name, None) if spec.stages else None
+    return override.retry if override is not None and override.retry is not None else spec.retry
+
+
+# --- the next attempt ---
+
+
+def _want_start(step: Step, experiment: Experiment, run: StageRun, of_stage: list[JobView], now: datetime) -> None:
+    record = step.record
+    if experiment.spec.suspend:
+        step.record = record.model_copy(update={"state": StageState.SUSPENDED, "retry_time": None})
+        return
+    if record.state is not StageState.PENDING:
+        step.record = record = record.model_copy(update={"state": StageState.PENDING})
+    if any(not job.finished for job in of_stage):
+        # Its pod may still be writing into the directory.
+        return
+    if record.retry_time is not None and times.to_text(now) < record.retry_time:
+        return
+    attempt = record.attempt + 1
+    step.start = CreateJob(job_name(experiment.name, run.key, run.digest, attempt), attempt, run)

@@ -1,0 +1,236 @@
+"""Phase, conditions and figures of a whole experiment, and the Events that a change of status is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from yolo_operator.api.status import Chosen, Condition, ConditionType, Phase, StageState, StageStatus, Status
+from yolo_operator.pipeline import graph, times
+from yolo_operator.pipeline.stages import key_of
+from yolo_operator.pipeline.values import EventKind, Experiment, Notice
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Why nothing further may start."""
+
+    reason: str
+    message: str
+    stage: str | None = None
+    accepted: bool = True
+    """False: the experiment itself has to change, or what it refers to has to appear."""
+    final: bool = True
+    """False: it goes on by itself when the cause goes away."""
+
+
+def summarise(
+    experiment: Experiment, records: list[StageStatus], chosen: Chosen | None, ending: Ending | None, now: datetime
+) -> Status:
+    """The whole status from the records of its stages."""
+    previous = experiment.status
+    phase = _phase(experiment, records, ending)
+    done = phase in (Phase.SUCCEEDED, Phase.FAILED)
+    finishes = [record.finish_time for record in records if record.finish_time]
+    return Status(
+        observed_generation=experiment.generation,
+        phase=phase,
+        stage=_stage(records, ending, phase),
+        progress=_progress(records),
+        m_ap=_newest_map(records),
+        pruned=round(chosen.parameter_ratio, 4) if chosen and chosen.parameter_ratio is not None else None,
+        message=_message(records, ending, phase),
+        start_time=previous.start_time or min((r.create_time for r in records if r.create_time), default=None),
+        completion_time=(max(finishes, default=times.to_text(now))) if done else None,
+        claim_name=experiment.spec.workspace.claim_name or f"{experiment.name}-workspace",
+        retry=experiment.retry_token or None,
+        chosen=chosen,
+        stages=records,
+        conditions=_conditions(experiment, phase, ending, records, now),
+    )
+
+
+def _phase(experiment: Experiment, records: list[StageStatus], ending: Ending | None) -> Phase:
+    states = {record.state for record in records}
+    if states <= {StageState.SUCCEEDED}:
+        return Phase.SUCCEEDED
+    active = {state for state in states if state.active}
+    if ending is not None and ending.final and ending.accepted and not active:
+        return Phase.FAILED
+    if experiment.spec.suspend and not active:
+        return Phase.SUSPENDED
+    if active == {StageState.QUEUED}:
+        return Phase.QUEUED
+    if any(record.attempt for record in records):
+        return Phase.RUNNING
+    return Phase.PENDING
+
+
+def _stage(records: list[StageStatus], ending: Ending | None, phase: Phase) -> str | None:
+    active = [str(key_of(record)) for record in records if record.state.active]
+    if active:
+        return ", ".join(active)[:253]
+    if phase is Phase.FAILED and ending is not None:
+        return ending.stage
+    waiting = next((str(key_of(r)) for r in records if r.state in (StageState.PENDING, StageState.SUSPENDED)), None)
+    return waiting if phase in (Phase.RUNNING, Phase.SUSPENDED) else None
+
+
+def _progress(records: list[StageStatus]) -> str:
+    done = sum(record.state is StageState.SUCCEEDED for record in records)
+    running = [
+        r.progress.percent for r in records if r.state is StageState.RUNNING and r.progress and r.progress.percent is not None
+    ]
+    text = f"{done}/{len(records)}"
+    return f"{text} ({max(running)}%)" if running else text
+
+
+def _newest_map(records: list[StageStatus]) -> float | None:
+    """mAP of the model furthest down the line that is evaluated; of the training while nothing is."""
+    by_key = {key_of(record): record for record in records}
+    for key in (graph.EVALUATE_EXPORTED, graph.EVALUATE_RETRAINED, graph.EVALUATE, graph.TRAIN):
+        record = by_key.get(key)
+        if record is None:
+            continue
+        if record.state is StageState.SUCCEEDED and record.metrics and record.metrics.m_ap is not None:
+            return round(record.metrics.m_ap, 5)
+        if record.progress and record.progress.m_ap is not None:
+            return round(record.progress.m_ap, 5)
+    return None
+
+
+def _message(records: list[StageStatus], ending: Ending | None, phase: Phase) -> str | None:
+    if ending is not None:
+        return ending.message[:1024]
+    if phase is Phase.SUCCEEDED:
+        return f"all {len(records)} stages succeeded"
+    told = next((f"{key_of(r)}: {r.message}" for r in records if r.message and r.reason and not r.state.final), None)
+    return told[:1024] if told else None
+
+
+def _conditions(
+    experiment: Experiment, phase: Phase, ending: Ending | None, records: list[StageStatus], now: datetime
+) -> list[Condition]:
+    done = phase in (Phase.SUCCEEDED, Phase.FAILED)
+    reason = ending.reason if ending else phase.value
+    message = ending.message[:1024] if ending else ""
+    stuck = next((r for r in records if r.reason in _STUCK and r.state.active), None)
+    stalled = ending is not None or stuck is not None
+    if stuck is not None and ending is None:
+        reason, message = stuck.reason or "", f"stage {key_of(stuck)}: {stuck.message}"[:1024]
+    accepted = ending is None or ending.accepted
+    going = not done and not stalled and phase is not Phase.SUSPENDED
+    now_stage = _stage(records, ending, phase) or ""
+    facts: list[tuple[ConditionType, bool, str, str]] = [
+        (ConditionType.ACCEPTED, accepted, "Valid" if accepted else reason, "" if accepted else message),
+        (ConditionType.RECONCILING, going, phase.value, f"{now_stage} {_progress(records)}".strip() if going else ""),
+        (ConditionType.SUSPENDED, phase is Phase.SUSPENDED, phase.value, ""),
+        (ConditionType.COMPLETE, phase is Phase.SUCCEEDED, phase.value, ""),
+        (
+            ConditionType.FAILED,
+            phase is Phase.FAILED,
+            reason if phase is Phase.FAILED else phase.value,
+            message if phase is Phase.FAILED else "",
+        ),
+        (ConditionType.STALLED, stalled, reason if stalled else phase.value, message if stalled else ""),
+    ]
+    previous = {condition.type: condition for condition in experiment.status.conditions or ()}
+    return [_condition(kind, holds, why, text, previous.get(kind.value), experiment, now) for kind, holds, why, text in facts]
+
+
+_STUCK = {"ImagePullBackOff", "ErrImagePull", "InvalidImageName", "CreateContainerConfigError", "CreateContainerError"}
+"""Why a container waits for a person."""
+
+
+def _condition(
+    kind: ConditionType, holds: bool, reason: str, message: str, previous: Condition | None, experiment: Experiment, now: datetime
+) -> Condition:
+    status = "True" if holds else "False"
+    same = previous is not None and previous.status == status
+    return Condition(
+        type=kind.value,
+        status=status,
+        reason=reason,
+        message=message,
+        last_transition_time=previous.last_transition_time if previous is not None and same else times.to_text(now),
+        observed_generation=experiment.generation,
+    )
+
+
+def notices(before: Status, after: Status) -> list[Notice]:
+    """The Events that the step from one status to the next is worth."""
+    known = {key_of(record): record for record in before.stages or ()}
+    found = [notice for record in after.stages or () for notice in _stage_notices(known.get(key_of(record)), record)]
+    if after.chosen is not None and (before.chosen is None or before.chosen.variant != after.chosen.variant):
+        found.append(Notice(EventKind.NORMAL, "VariantChosen", after.chosen.message))
+    return found + list(_condition_notices(before, after))
+
+
+def _stage_notices(before: StageStatus | None, after: StageStatus) -> Iterable[Notice]:
+    stage = str(key_of(after))
+    past = before.attempts[-1].number if before and before.attempts else 0
+    same = before is not None and before.digest == after.digest
+    for attempt in after.attempts or ():
+        if attempt.number > past or not same:
+            yield Notice(EventKind.WARNING, attempt.reason, f"stage {stage}, attempt {attempt.number}: {attempt.message}")
+    if after.attempt > (before.attempt if same and before else 0) and after.state is StageState.STARTING:
+        yield Notice(EventKind.NORMAL, "StageStarted", f"stage {stage}: attempt {after.attempt} as Job {after.job}")
+    done = after.state is StageState.SUCCEEDED
+    if done and not (same and before and before.finish_time == after.finish_time):
+        reused = " (found in the workspace)" if after.reused else ""
+        yield Notice(EventKind.NORMAL, "StageSucceeded", f"stage {stage}{reused}: {after.message}")
+        for warning in after.warnings or ():
+            yield Notice(EventKind.WARNING, warning.reason, f"stage {stage}: {warning.message}")
+    waits = after.state.active and after.reason is not None
+    if waits and after.reason and (before is None or before.reason != after.reason):
+        yield Notice(EventKind.WARNING, after.reason, f"stage {stage}: {after.message}")
+
+
+def _condition_notices(before: Status, after: Status) -> Iterable[Notice]:
+    held = {condition.type: condition for condition in before.conditions or ()}
+    for condition in after.conditions or ():
+        earlier = held.get(condition.type)
+        changed = earlier is None or earlier.status != condition.status
+        if not changed:
+            continue
+        if condition.type == ConditionType.COMPLETE and condition.status == "True":
+            yield Notice(EventKind.NORMAL, "Complete", after.message or "")
+        if condition.type == ConditionType.FAILED and condition.status == "True":
+            yield Notice(EventKind.WARNING, condition.reason, condition.message)
+        if condition.type == ConditionType.ACCEPTED and condition.status == "False":
+            yield Notice(EventKind.WARNING, condition.reason, condition.message)
+        if condition.type == ConditionType.SUSPENDED and (condition.status == "True" or earlier is not None):
+            on = condition.status == "True"
+            yield Notice(EventKind.NORMAL, "Suspended" if on else "Resumed", "spec.suspend is " + ("true" if on else "false"))
+
+
+def refused(
+    status: dict[str, Any], generation: int, reason: str, message: str, now: datetime, *, accepted: bool = False
+) -> dict[str, Any]:
+    """A status that says why nothing can be done, for an experiment that cannot be planned or whose objects are refused.
+
+    Works on plain JSON: the status may have been written under other rules.
+    """
+    held = {condition.get("type"): condition for condition in status.get("conditions") or ()}
+    facts = {ConditionType.ACCEPTED: accepted, ConditionType.RECONCILING: False, ConditionType.STALLED: True}
+    for kind, holds in facts.items():
+        old, state = held.get(kind.value), "True" if holds else "False"
+        since = old["lastTransitionTime"] if old and old.get("status") == state else times.to_text(now)
+        about = {} if kind is ConditionType.RECONCILING else {"message": message[:1024]}
+        held[kind.value] = {
+            "type": kind.value,
+            "status": state,
+            "reason": reason,
+            "message": "",
+            "lastTransitionTime": since,
+            "observedGeneration": generation,
+        } | about
+    return {
+        **status,
+        "phase": status.get("phase") or Phase.PENDING.value,
+        "observedGeneration": generation,
+        "message": message[:1024],
+        "conditions": list(held.values()),
+    }

@@ -1,0 +1,212 @@
+"""The values that decisions are made from and of: experiments, observed Jobs and Pods, actions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from yolo_operator.api.spec import Spec
+from yolo_operator.api.status import Progress, Status
+
+
+class StageKey(NamedTuple):
+    """A stage of one variant; `variant` is empty where the stage has none."""
+
+    name: str
+    variant: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.variant}".rstrip()
+
+    @property
+    def slug(self) -> str:
+        """As part of object names and directories: `prune-0-5`."""
+        return "-".join(part for part in (self.name, self.variant.replace(".", "-")) if part)
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """A YoloExperiment that the API server accepted."""
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    spec: Spec
+    status: Status
+    retry_token: str = ""
+    """Value of the retry annotation: a new one lets failed stages run again."""
+
+
+class JobState(StrEnum):
+    """Where a Job stands."""
+
+    ACTIVE = "Active"
+    COMPLETE = "Complete"
+    FAILED = "Failed"
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """What the operator keeps of a Job."""
+
+    namespace: str
+    name: str
+    uid: str
+    owner_uid: str
+    owner_name: str
+    stage: StageKey
+    digest: str
+    attempt: int
+    state: JobState
+    resource_version: int = 0
+    suspended: bool = False
+    deleting: bool = False
+    final: bool = False
+    """Labelled as recorded."""
+    reason: str = ""
+    message: str = ""
+    start_time: str | None = None
+    finish_time: str | None = None
+
+    @property
+    def finished(self) -> bool:
+        """No pod of it runs or will run."""
+        return self.state is not JobState.ACTIVE
+
+
+@dataclass(frozen=True, slots=True)
+class PodView:
+    """What the operator keeps of a stage's Pod."""
+
+    namespace: str
+    name: str
+    uid: str
+    job: str
+    owner_name: str
+    """The experiment."""
+    phase: str
+    created: str
+    resource_version: int = 0
+    node: str | None = None
+    start_time: str | None = None
+    """When the container started."""
+    finish_time: str | None = None
+    exit_code: int | None = None
+    terminated_reason: str = ""
+    termination_message: str = ""
+    waiting_reason: str = ""
+    waiting_message: str = ""
+    unschedulable: str = ""
+    """The scheduler's message while the pod fits nowhere."""
+    disrupted: str = ""
+    """Reason of a DisruptionTarget condition: eviction, preemption, node loss."""
+    deleting: bool = False
+
+    @property
+    def running(self) -> bool:
+        """A container of it runs."""
+        return self.start_time is not None and self.exit_code is None and self.phase == "Running"
+
+
+class ClaimState(StrEnum):
+    """Whether the workspace's claim is there."""
+
+    UNKNOWN = "Unknown"
+    PRESENT = "Present"
+    MISSING = "Missing"
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What is known of the cluster around one experiment."""
+
+    jobs: tuple[JobView, ...] = ()
+    pods: tuple[PodView, ...] = ()
+    absent: frozenset[str] = frozenset()
+    """Job names that a live GET has shown not to exist."""
+    claim: ClaimState = ClaimState.UNKNOWN
+    rival: str | None = None
+    """An older experiment that has the same workspace directory."""
+    progress: Mapping[str, Progress] = field(default_factory=dict)
+    """Live progress by Job name."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageRun:
+    """Everything a stage's Job needs, beyond scheduling."""
+
+    key: StageKey
+    digest: str
+    directory: str
+    instructions: Mapping[str, Any]
+    """As docs/stage-contract.md, without `attempt`."""
+    experiment_spec: str
+    image: str | None
+    """None: the operator's own image (prepare)."""
+
+
+@dataclass(frozen=True, slots=True)
+class CreateJob:
+    """Start an attempt of a stage."""
+
+    name: str
+    attempt: int
+    run: StageRun
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteJob:
+    """Stop a Job; its pods get SIGTERM and their grace period."""
+
+    name: str
+    uid: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class MarkFinal:
+    """Label a finished Job whose report is in status, so that it leaves the watch."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class EnsureClaim:
+    """Make the workspace's claim from its template."""
+
+    name: str
+
+
+Action = CreateJob | DeleteJob | MarkFinal | EnsureClaim
+
+
+class EventKind(StrEnum):
+    """Types of Kubernetes Events."""
+
+    NORMAL = "Normal"
+    WARNING = "Warning"
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """An Event to record on the experiment."""
+
+    kind: EventKind
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do, what to write, and when to look again."""
+
+    status: Status
+    actions: tuple[Action, ...] = ()
+    confirm: tuple[str, ...] = ()
+    """Jobs that should be there and are not in the cache: look at the API server before deciding anything from that."""
+    check_claim: bool = False
+    """Whether the workspace's claim must be looked up before anything starts."""
+    requeue_seconds: float | None = None

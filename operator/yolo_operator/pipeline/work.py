@@ -1,0 +1,277 @@
+"""What a stage runs: command, experiment spec, inputs and what must come of it, and the digest over all of it.
+
+A stage's work is a function of the spec and of the recorded results of the stages before it. It is built twice: once with a
+placeholder for the stage's own directory to take the digest, then with the directory that the digest names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from yolo_operator.api.spec import LabelFormat, LabelledImages, Spec
+from yolo_operator.api.status import Artifact, StageStatus
+from yolo_operator.pipeline import graph
+from yolo_operator.pipeline.names import digest_of, stage_directory
+from yolo_operator.pipeline.values import Experiment, StageKey, StageRun
+from yolo_operator.toolkit.dialects import dialect
+from yolo_operator.toolkit.invocation import SPEC_FILE, DataPaths, Invocation
+from yolo_operator.toolkit.spec_text import experiment_text
+
+PREPARE_VERSION = 1
+"""Raised when `prepare` writes something else for the same data; an operator upgrade alone never runs a stage again."""
+
+DATASET_MOUNT = "/dataset"
+KEY_VARIABLE = "YOLO_TOOLKIT_KEY"
+METRICS_PORT = 9402
+GRACE_SECONDS = 45
+"""What the runner gives the toolkit after SIGTERM; the pod's own grace period is longer."""
+
+_PLACEHOLDER = "/stage-directory"
+_MODELS = ("checkpoint", "model", "export")
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """Recorded results of the stages that succeeded, and the chosen variant."""
+
+    stages: Mapping[StageKey, StageStatus]
+    chosen: StageKey | None = None
+    """The prune stage of the chosen variant."""
+
+    def digest(self, key: StageKey) -> str:
+        return self.stages[key].digest or ""
+
+    def model(self, key: StageKey) -> Artifact:
+        """The stage's model: a checkpoint, a pruned or an exported model."""
+        artifacts = {artifact.name: artifact for artifact in self.stages[key].artifacts or ()}
+        for name in _MODELS:
+            if name in artifacts:
+                return artifacts[name]
+        raise LookupError(f"stage {key} recorded no model among its artifacts: {', '.join(artifacts) or 'none'}")
+
+
+def stage_run(experiment: Experiment, key: StageKey, results: Results) -> StageRun:
+    """The work of a stage whose inputs are all in `results`."""
+    build = _BUILDERS[key.name]
+    draft = build(experiment.spec, key, results, _PLACEHOLDER)
+    digest = digest_of({**draft, "stage": key.name, "image": stage_image(experiment.spec, key)})
+    workspace = experiment.spec.workspace.mount_path
+    directory = stage_directory(workspace, key, digest)
+    body = build(experiment.spec, key, results, directory)
+    text = str(body.pop("experimentSpec", ""))
+    instructions = {
+        "version": 1,
+        "namespace": experiment.namespace,
+        "experiment": experiment.name,
+        "uid": experiment.uid,
+        "stage": key.name,
+        "variant": key.variant,
+        "digest": digest,
+        "workspace": workspace,
+        "directory": directory,
+        "progressSeconds": 3,
+        "graceSeconds": GRACE_SECONDS,
+        "metricsPort": METRICS_PORT,
+        **{name: value for name, value in body.items() if name != "upstream"},
+    }
+    return StageRun(key, digest, directory, instructions, text, stage_image(experiment.spec, key))
+
+
+def stage_image(spec: Spec, key: StageKey) -> str | None:
+    """The image a stage runs in; None: the operator's own."""
+    return None if key == graph.PREPARE else spec.toolkit.image or dialect(spec.toolkit.profile).default_image
+
+
+def data_paths(spec: Spec, prepared: StageStatus) -> DataPaths:
+    """Where the stages after `prepare` find images and KITTI labels."""
+    labels = {artifact.name: artifact.path for artifact in prepared.artifacts or ()}
+    mount = spec.workspace.mount_path
+    if spec.dataset.format is LabelFormat.DARKNET:
+        train, validation = (f"{mount}/{labels[name]}" for name in ("trainLabels", "validationLabels"))
+    else:
+        train, validation = (data_path(spec, part.labels) for part in (spec.dataset.train, spec.dataset.validation))
+    return DataPaths(
+        train_images=data_path(spec, spec.dataset.train.images),
+        train_labels=train,
+        validation_images=data_path(spec, spec.dataset.validation.images),
+        validation_labels=validation,
+        unlabelled_images=data_path(spec, spec.dataset.unlabelled.images) if spec.dataset.unlabelled else None,
+    )
+
+
+def data_path(spec: Spec, path: str) -> str:
+    """A path of `spec.dataset` as the container sees it."""
+    base = DATASET_MOUNT if spec.dataset.claim_name else spec.workspace.mount_path
+    return path if path.startswith("/") else f"{base}/{path}"
+
+
+# --- one builder a stage: (spec, key, results, directory) -> part of the instructions, plus `experimentSpec` and `upstream` ---
+
+
+def _prepare(spec: Spec, key: StageKey, results: Results, directory: str) -> dict[str, Any]:  # noqa: ARG001
+    def labelled(part: LabelledImages) -> dict[str, str]:
+        return {"images": data_path(spec, part.images), "labels": data_path(spec, part.labels)}
+
+    augmentation = spec.experiment_spec.augmentation_config
+    body: dict[str, Any] = {
+        "format": spec.dataset.format.value,
+        "classes": dict(sorted(spec.dataset.classes.items())),
+        "train": labelled(spec.dataset.train),
+        "validation": labelled(spec.dataset.validation),
+        "output": f"{directory}/dataset",
+        "width": augmentation.output_width,
+        "height": augmentation.output_height,
+    }
+    if spec.dataset.unlabelled is not None:
+        body["unlabelled"] = {"images": data_path(spec, spec.dataset.unlabelled.images)}
+    # Which claim the data come from is part of what was prepared; the paths alone would not tell.
+    source = [spec.dataset.claim_name or "", spec.dataset.sub_path or "", PREPARE_VERSION]
+    return {"task": "prepare", "prepare": body, "upstream": source}
+
+
+def _anchors(spec: Spec, key: StageKey, results: Results, directory: str) -> dict[str, Any]:  # noqa: ARG001
+    data = data_paths(spec, results.stages[graph.PREPARE])
+    body = _toolkit(spec, dialect(spec.toolkit.profile).anchors(spec, data, directory), directory)
+    return {**body, "upstream": [results.stages[graph.PREPARE].fingerprint]}
+
+
+def _train(spec: Spec, key: StageKey, results: Results, directory: str) -> dict[str, Any]:  # noqa: ARG001
+    invocation = dialect(spec.toolkit.profile).train(
+        spec, directory, epochs=spec.experiment_spec.training_config.num_epochs, checkpoint=spec.train.checkpoint
+    )
+    return {
+        **_toolkit(spec, invocation, directory),
+        "experimentSpec": _text(spec, results),
+        "checkpoint": spec.train.checkpoint,
+        "upstream": [results.stages[graph.PREPARE].fingerprint],
+    }
+
+
+def _retrain(spec: Spec, key: StageKey, results: Results, directory: str) -> dict[str, Any]:  # noqa: ARG001
+    assert spec.retrain is not None  # noqa: S101 - the graph has no retrain without both
+    assert results.chosen is not None  # noqa: S101
+    invocation = dialect(spec.toolkit.profile).train(
+        spec, directory, epochs=spec.retrain.num_epochs, checkpoint=spec.retrain.checkpoint
+    )
+    return {
+        **_toolkit(spec, invocation, directory, results.model(results.chosen)),
+        "experimentSpec": _text(spec, results, retrained=True),
+        "checkpoint": spec.retrain.checkpoint,
+        "upstream": [results.digest(results.chosen), results.stages[graph.PREPARE].fingerprint],
+    }
+
+
+def _prune(spec: Spec, key: StageKey, results: Results, directory: str) -> dict[str, Any]:
+    assert spec.prune is not None  # noqa: S101 - the graph has no prune without it
+    (threshold,) = [value for value in spec.prune.thresholds if graph.prune_key(value) == key]
+    model = results.model(graph.TRAIN)
+    invocation = dialect(spec.toolkit.profile).prune(spec, directory, _absolute(spec, model), threshold)
+    return {
+        **_toolkit(spec, invocation, directory, model),
+        "experimentSpec": _text(spec, results),
+        "upstream": [results.digest(graph.TRAIN)],
+    }
+
+
+def _evaluate(spec: Spec, key: StageKey, results: Results, directory: str) -> dict[str, Any]:
+    source = _evaluated(key)
+    retrained = spec.retrain is not None and key in (graph.EVALUATE_RETRAINED, graph.EVALUATE_EXPORTED)
+    model = results.model(source)
+    invocation = dialect(spec.toolkit.profile).evaluate(spec, directory, _absolute(spec, model))
+    return {
+        **_toolkit(spec, invocation, directory, model),
+        "experimentSpec": _text(spec, results, retrained=retrained),
+        "upstream": [results.digest(source)],
+    }
+
+
+def _export(spec: Spec, key: StageKey, results: Results, directory: str) -> dict[str, Any]:  # noqa: ARG001
+    source = final_model(spec, results)
+    model = results.model(source)
+    data = data_paths(spec, results.stages[graph.PREPARE])
+    invocation = dialect(spec.toolkit.profile).export(spec, directory, _absolute(spec, model), data)
+    return {
+        **_toolkit(spec, invocation, directory, model),
+        "experimentSpec": _text(spec, results, retrained=source == graph.RETRAIN),
+        "upstream": [results.digest(source)],
+    }
+
+
+def _inference(spec: Spec, key: StageKey, results: Results, directory: str) -> dict[str, Any]:  # noqa: ARG001
+    source = final_model(spec, results)
+    model = results.model(source)
+    images = data_paths(spec, results.stages[graph.PREPARE]).unlabelled_images or ""
+    invocation = dialect(spec.toolkit.profile).inference(spec, directory, _absolute(spec, model), images)
+    return {
+        **_toolkit(spec, invocation, directory, model),
+        "experimentSpec": _text(spec, results, retrained=source == graph.RETRAIN),
+        "upstream": [results.digest(source), results.stages[graph.PREPARE].fingerprint],
+    }
+
+
+def final_model(spec: Spec, results: Results) -> StageKey:
+    """The stage whose model is exported and used for inference."""
+    if spec.retrain is not None:
+        return graph.RETRAIN
+    return results.chosen or graph.TRAIN
+
+
+def _evaluated(key: StageKey) -> StageKey:
+    match key.name:
+        case "evaluate":
+            return graph.TRAIN
+        case "evaluate-pruned":
+            return StageKey("prune", key.variant)
+        case "evaluate-retrained":
+            return graph.RETRAIN
+        case _:
+            return graph.EXPORT
+
+
+def _text(spec: Spec, results: Results, *, retrained: bool = False) -> str:
+    anchors = None
+    if spec.anchors is not None:
+        metrics = results.stages[graph.ANCHORS].metrics
+        anchors = (metrics.anchors if metrics else None) or ()
+    pruned = _absolute(spec, results.model(results.chosen)) if retrained and results.chosen else None
+    return experiment_text(spec, data_paths(spec, results.stages[graph.PREPARE]), anchors=anchors, pruned_model=pruned)
+
+
+def _toolkit(spec: Spec, invocation: Invocation, directory: str, model: Artifact | None = None) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "task": invocation.task,
+        "argv": list(invocation.argv),
+        "makeDirectories": list(invocation.directories),
+        "expect": dict(invocation.expect),
+    }
+    if invocation.task != "kmeans":
+        body["specPath"] = f"{directory}/{SPEC_FILE}"
+    if spec.toolkit.encryption_key_secret_ref is not None:
+        body["keyEnv"] = KEY_VARIABLE
+    if invocation.resume is not None:
+        body["resume"] = dict(invocation.resume)
+    if model is not None:
+        body["inputs"] = [{"path": _absolute(spec, model), "bytes": model.bytes, "sha256": model.sha256}]
+    return body
+
+
+def _absolute(spec: Spec, artifact: Artifact) -> str:
+    return f"{spec.workspace.mount_path}/{artifact.path}"
+
+
+_Builder = Callable[[Spec, StageKey, Results, str], dict[str, Any]]
+_BUILDERS: dict[str, _Builder] = {
+    "prepare": _prepare,
+    "anchors": _anchors,
+    "train": _train,
+    "evaluate": _evaluate,
+    "prune": _prune,
+    "evaluate-pruned": _evaluate,
+    "retrain": _retrain,
+    "evaluate-retrained": _evaluate,
+    "export": _export,
+    "evaluate-exported": _evaluate,
+    "inference": _inference,
+}
