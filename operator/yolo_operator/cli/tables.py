@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -41,19 +42,24 @@ def summary_view(summary: Summary) -> RenderableType:
         head.append(f"  {duration(summary['seconds'])}", style="dim")
     parts: list[RenderableType] = [head]
     if summary["stages"]:
-        parts += ["", _summary_stages(summary)]
+        parts += _titled("Stages", _stage_table(summary["stages"]))
     if precisions := precision(summary):
-        parts += ["", _precision_table(precisions)]
+        parts += _titled("Average precision by class", _precision_table(precisions))
     if rows := variants(summary):
-        parts += ["", _variant_table(rows)]
+        parts += _titled("Pruned variants", _variant_table(rows))
     if exported := summary["export"]:
-        parts += ["", _export_table(exported)]
+        quality = f", mAP {exported['mAP']:.5f}" if exported["mAP"] is not None else ""
+        parts += _titled(f"Exported model: {exported['format']} {exported['dataType']}{quality}", _file_table(exported["files"]))
     return Group(*parts)
 
 
-def _summary_stages(summary: Summary) -> Table:
-    table = _table("Stages", "stage", "state", "seconds", "attempts", "mAP", "bytes", right=4)
-    for stage in summary["stages"]:
+def _titled(title: str, table: Table) -> list[RenderableType]:
+    return ["", Text(title, style="bold"), table]
+
+
+def _stage_table(stages: list[Summary]) -> Table:
+    table = _table("stage", "state", "seconds", "attempts", "mAP", "size", numbers=4)
+    for stage in stages:
         symbol, style = LOOK.get(stage["state"], ("?", ""))
         table.add_row(
             title(stage),
@@ -67,7 +73,7 @@ def _summary_stages(summary: Summary) -> Table:
 
 
 def _precision_table(precisions: dict[str, dict[str, float]]) -> Table:
-    table = _table("Average precision by class", "class", *precisions, right=len(precisions))
+    table = _table("class", *precisions, numbers=len(precisions))
     classes = sorted({name for values in precisions.values() for name in values} - {"mAP"})
     for name in classes:
         table.add_row(name, *(number(values.get(name), 5) for values in precisions.values()))
@@ -77,25 +83,24 @@ def _precision_table(precisions: dict[str, dict[str, float]]) -> Table:
 
 
 def _variant_table(rows: list[Summary]) -> Table:
-    table = _table("Pruned variants", "threshold", "parameter ratio", "bytes", "mAP before retraining", "", right=4)
+    table = _table("threshold", "parameter ratio", "size", "mAP before retraining", numbers=3)
+    table.add_column()
     for row in rows:
         numbers = (number(row["parameterRatio"], 3), size(row["bytes"]), number(row["mAP"], 5))
         table.add_row(row["variant"], *numbers, "◀ chosen" if row["chosen"] else "", style="bold green" if row["chosen"] else "")
     return table
 
 
-def _export_table(exported: Summary) -> Table:
-    mean = exported["mAP"]
-    quality = f", mAP {mean:.5f}" if mean is not None else ""
-    table = _table(f"Exported model: {exported['format']} {exported['dataType']}{quality}", "file", "bytes", right=1)
-    for file in exported["files"]:
+def _file_table(files: list[Summary]) -> Table:
+    table = _table("file", "size", numbers=1)
+    for file in files:
         table.add_row(file["path"], size(file["bytes"]))
     return table
 
 
-def _table(title: str, *columns: str, right: int) -> Table:
-    """A table whose last `right` columns hold numbers (an empty heading: words after them)."""
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim")
+def _table(*columns: str, numbers: int) -> Table:
+    """A plain table whose last `numbers` columns are right-aligned."""
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1), header_style="dim", show_edge=False)
     for index, name in enumerate(columns):
-        table.add_column(name, justify="right" if name and index >= len(columns) - right else "left")
+        table.add_column(name, justify="right" if index >= len(columns) - numbers else "left")
     return table

@@ -27,7 +27,7 @@ def percent(stage: Object, live: Mapping[str, Any] | None = None) -> float | Non
     if epoch and epochs:
         step, steps = progress.get("step"), progress.get("steps")
         done = epoch - 1 + step / steps if step is not None and steps else epoch
-        return min(100.0, 100.0 * max(0.0, done) / epochs)
+        return float(min(100.0, 100.0 * max(0.0, done) / epochs))
     done_percent: float | None = progress.get("percent")
     return done_percent
 
@@ -36,7 +36,8 @@ def experiment_view(experiment: Object, now: datetime, live: Live | None = None)
     """The whole experiment: a headline, one row a stage, and what people should know."""
     parts: list[RenderableType] = [_headline(experiment, now)]
     if stage_list(experiment):
-        parts.append(_stage_table(stage_list(experiment), now, live or {}))
+        chosen = ((experiment.get("status") or {}).get("chosen") or {}).get("variant")
+        parts.append(_stage_table(stage_list(experiment), now, live or {}, chosen))
     parts.extend(_notes(experiment))
     return Group(*parts)
 
@@ -60,15 +61,16 @@ def _headline(experiment: Object, now: datetime) -> Text:
     return line
 
 
-def _stage_table(stages: list[Object], now: datetime, live: Live) -> Table:
+def _stage_table(stages: list[Object], now: datetime, live: Live, chosen: str | None) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("STAGE", no_wrap=True)
     table.add_column("STATE", no_wrap=True)
     table.add_column("PROGRESS", width=20)
     for name in ("EPOCH", "LOSS", "mAP", "TIME", "ETA"):
         table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
     for stage in stages:
-        table.add_row(*_stage_row(stage, now, live.get(stage_key(stage))))
+        table.add_row(*_stage_row(stage, now, live.get(stage_key(stage))), _remark(stage, chosen))
     return table
 
 
@@ -89,6 +91,18 @@ def _stage_row(stage: Object, now: datetime, live: Mapping[str, Any] | None) -> 
         duration(_elapsed(stage.get("startTime"), stage.get("finishTime"), now)),
         duration(progress.get("etaSeconds")) if running else "",
     ]
+
+
+def _remark(stage: Object, chosen: str | None) -> Text:
+    """What is particular about a stage: what pruning left, and what was there already."""
+    remark = Text(style="dim")
+    if (ratio := (stage.get("metrics") or {}).get("parameterRatio")) is not None:
+        remark.append(f"{ratio:.3f} of the parameters ")
+    if stage.get("reused"):
+        remark.append("reused ")
+    if stage.get("name") == "prune" and chosen and stage.get("variant") == chosen:
+        remark.append("◀ chosen", style="bold green")
+    return remark
 
 
 def _bar(state: str, done: float | None) -> RenderableType:

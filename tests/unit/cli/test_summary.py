@@ -1,0 +1,72 @@
+"""The summary of an experiment."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from yolo_operator.cli.summary import find, precision, summarise, variants
+
+
+def test_it_is_taken_from_the_object(finished: dict[str, Any]) -> None:
+    result = summarise(finished)
+    assert (result["experiment"], result["phase"], result["seconds"]) == ("plates", "Succeeded", 1230.0)
+    assert result["chosen"] == "0.5"
+    assert len(result["stages"]) == 14
+    trained = find(result["stages"], "train")
+    assert trained is not None
+    assert (trained["attempts"], trained["seconds"], trained["metrics"]["mAP"]) == (2, 60.0, 0.9078)
+    assert trained["bytes"] == 1000, "the checkpoint, though the log is larger"
+
+
+def test_the_exported_models_precision_is_that_of_its_own_evaluation(finished: dict[str, Any]) -> None:
+    exported = summarise(finished)["export"]
+    assert exported == {
+        "format": "onnx",
+        "dataType": "int8",
+        "bytes": 105,
+        "mAP": 0.9081,
+        "files": [{"path": "stages/x/model.bin", "bytes": 105}],
+    }
+
+
+def test_variants_are_in_ascending_order_with_the_chosen_one_marked(finished: dict[str, Any]) -> None:
+    finished["status"]["stages"].reverse()
+    rows = variants(summarise(finished))
+    assert [row["variant"] for row in rows] == ["0.1", "0.5", "0.7"]
+    assert [row["chosen"] for row in rows] == [False, True, False]
+    assert rows[2] == {"variant": "0.7", "parameterRatio": 0.27, "bytes": 270, "mAP": 0.4535, "chosen": False}
+
+
+def test_precision_is_after_training_retraining_and_export(finished: dict[str, Any]) -> None:
+    found = precision(summarise(finished))
+    assert {label: values["mAP"] for label, values in found.items()} == {
+        "trained": 0.9078,
+        "retrained": 0.9083,
+        "exported": 0.9081,
+    }
+    assert found["trained"]["top_left"] == 0.90773
+
+
+def test_without_an_evaluation_the_trainings_own_numbers_count(finished: dict[str, Any]) -> None:
+    stages = finished["status"]["stages"]
+    finished["status"]["stages"] = [entry for entry in stages if not entry["name"].startswith("evaluate")]
+    assert precision(summarise(finished))["retrained"]["mAP"] == 0.9083
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {},
+        {"metadata": {"name": "new"}, "spec": {}},
+        {"status": {"stages": [{}]}},
+        {"status": {"stages": [{"name": "dream", "state": "Dreaming", "startTime": "soon", "metrics": None, "artifacts": None}]}},
+        {"spec": {"export": {"format": "onnx"}}, "status": {"stages": [{"name": "export"}], "chosen": None}},
+    ],
+)
+def test_an_object_of_another_version_has_a_summary_too(odd: dict[str, Any]) -> None:
+    result = summarise(odd)
+    json.dumps(result)
+    variants(result)
+    precision(result)
