@@ -1,0 +1,1 @@
+"""From a network's candidates to detections, and from detections to average precision."""

@@ -1,0 +1,1 @@
+"""What a run tells: progress bars, the precision table, the training log, the status file."""
