@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from . import namespaces
@@ -54,25 +55,25 @@ def inspect(home: Home) -> Health:
     """Look at a cluster of our own. A cluster that does not exist is an error; one that does not run has failing checks."""
     record = Record.load(home)
     checks = {"processes": namespaces.running(home)}
-    if checks["processes"]:
+    components = (home.read(STATUS_FILE) or {}) if checks["processes"] else {}
+    checks["components"] = bool(components) and all(one["ready"] for one in components.values())
+    if checks["components"]:
         api = record.api(home)
         checks["API server"] = api.ready()
         if checks["API server"]:
             try:
-                checks |= _look_inside(api, record)
+                checks |= _look_inside(api, record, since=components.get("kubelet", {}).get("since", 0.0))
             except (OSError, ClusterError):
                 checks["API server"] = False
-    components = home.read(STATUS_FILE) or {}
-    checks["components"] = bool(components) and all(one["ready"] for one in components.values())
     return Health(home.name, record.flavour.value, record.link.server, str(home.kubeconfig), checks, components)
 
 
-def _look_inside(api: Api, record: Record) -> dict[str, bool]:
+def _look_inside(api: Api, record: Record, since: float) -> dict[str, bool]:
     account = _exists(api, "/api/v1/namespaces/default/serviceaccounts/default")
     checks = {"default service account": account}
     nodes = api.request("GET", "/api/v1/nodes").get("items", [])
     wanted = record.nodes if record.flavour is Flavour.KWOK else 1
-    checks[f"{wanted} node(s) ready"] = sum(is_ready(node) for node in nodes) >= wanted
+    checks[f"{wanted} node(s) ready"] = sum(is_ready(node, since) for node in nodes) >= wanted
     if record.gpus and wanted:
         checks[f"{record.gpus} GPU(s) a node"] = bool(nodes) and all(gpus_of(node) == record.gpus for node in nodes)
     return checks
@@ -86,10 +87,13 @@ def _exists(api: Api, path: str) -> bool:
     return True
 
 
-def is_ready(node: Document) -> bool:
-    """Tell whether a node says it is ready."""
-    conditions = node.get("status", {}).get("conditions", [])
-    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+def is_ready(node: Document, since: float = 0.0) -> bool:
+    """Tell whether a node says it is ready, and has said so after a moment: before a restart it may have said so too."""
+    for condition in node.get("status", {}).get("conditions", []):
+        if condition["type"] == "Ready" and condition["status"] == "True":
+            heartbeat = condition.get("lastHeartbeatTime")
+            return since == 0.0 or (heartbeat is not None and datetime.fromisoformat(heartbeat).timestamp() >= int(since))
+    return False
 
 
 def gpus_of(node: Document) -> int:
