@@ -253,7 +253,7 @@ class TrainingConfig(Model):
     pruned_model_path: SafePath | None = None
     """A pruned model of your own to start from; the operator sets it by itself for `retrain`."""
     n_workers: Annotated[int, Field(ge=1, le=256)] | None = None
-    """Loader workers; absent: as many as the container's CPU limit."""
+    """Loader workers; absent: 8 with TAO, as many as the container's CPU limit with the open toolkit."""
     max_queue_size: Count | None = None
     use_multiprocessing: bool | None = None
     early_stopping: EarlyStopping | None = None
@@ -338,10 +338,11 @@ class AugmentationConfig(Model):
             field=".outputDepth",
         ),
         Rule(
-            cel="!has(self.imageMean) || (self.outputChannel == 1 ? self.imageMean.all(k, k == 'l')"
-            " : self.imageMean.all(k, k in ['r', 'g', 'b']))",
+            # TAO takes 0 for a key that is missing.
+            cel="!has(self.imageMean) || (self.outputChannel == 1 ? self.imageMean.size() == 1 && 'l' in self.imageMean"
+            " : self.imageMean.size() == 3 && ['r', 'g', 'b'].all(k, k in self.imageMean))",
             message="imageMean has the keys r, g, b with 3 channels, l with 1",
-            check=lambda a: set(a.image_mean or {}) <= ({"l"} if a.output_channel == 1 else {"r", "g", "b"}),
+            check=lambda a: a.image_mean is None or set(a.image_mean) == ({"l"} if a.output_channel == 1 else {"r", "g", "b"}),
             field=".imageMean",
         ),
     )
@@ -364,7 +365,7 @@ class FlipPair(Model):
 class OpenConfig(Model):
     """What only the open toolkit knows (`open_config`); an error with a TAO profile."""
 
-    width_multiplier: Annotated[float, Field(gt=0, le=2)] = 1.0
+    width_multiplier: PositiveUnit = 1.0
     """Channels of every layer, relative to the standard network."""
     flip_pairs: Annotated[list[FlipPair], Field(max_length=64)] | None = None
     """Classes that swap on a horizontal flip, for example left and right corners."""

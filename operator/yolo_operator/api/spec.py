@@ -316,7 +316,7 @@ class Export(Model):
     format: ExportFormat
     data_type: DataType = DataType.FP32
     calibration: Calibration | None = None
-    """Needed for int8 of a model trained without QAT."""
+    """Used for int8 of a model trained without QAT."""
 
 
 class Inference(Model):
@@ -432,6 +432,15 @@ class Spec(Model):
             cel="has(self.anchors) || has(self.experimentSpec.yolov4Config.bigAnchorShape)",
             message="no anchors: set anchors.auto, or the three anchor shapes in experimentSpec.yolov4Config",
             check=lambda s: s.anchors is not None or s.experiment_spec.yolov4_config.big_anchor_shape is not None,
+        ),
+        Rule(
+            cel="!has(self.anchors) || self.experimentSpec.yolov4Config.arch != 'cspdarknet_tiny'"
+            " || self.anchors.auto.count % 2 == 0",
+            message="cspdarknet_tiny has two scales: count must be even, for example 6",
+            check=lambda s: (
+                s.anchors is None or s.experiment_spec.yolov4_config.arch != "cspdarknet_tiny" or s.anchors.auto.count % 2 == 0
+            ),
+            field=".anchors.auto.count",
         ),
         Rule(
             cel="!has(self.retrain) || has(self.prune)",
