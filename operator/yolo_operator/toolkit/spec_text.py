@@ -47,7 +47,7 @@ _ORDER: dict[type[Model], tuple[str, ...]] = {
         *("n_workers", "max_queue_size", "use_multiprocessing"),
     ),
 }
-_SIDES = re.compile(r"\(\s*([0-9.]+)\s*,\s*([0-9.]+)\s*\)", re.ASCII)
+_SIDES = re.compile(r"\(\s*([0-9.]+)\s*,\s*([0-9.]+)\s*\)")
 
 
 def experiment_text(
@@ -100,7 +100,7 @@ def in_workspace(spec: Spec, path: str) -> str:
 
 def parse_anchors(literal: str) -> list[tuple[float, float]]:
     """Width and height of each anchor of "[(w, h), …]". TAO evaluates this string as Python; here it is only ever read."""
-    if not re.match(ANCHORS, literal, re.ASCII):
+    if not re.match(ANCHORS, literal):
         raise ValueError(f"not a list of (width, height) pairs: {literal!r}")
     return [(float(width), float(height)) for width, height in _SIDES.findall(literal)]
 

@@ -60,7 +60,7 @@ class Dialect(ABC):
     evaluates_export: bool
     """Whether `evaluate` takes an exported model without a TensorRT engine made of it first."""
     status_tasks: frozenset[str]
-    """Tasks that are given --results_dir so that they leave a status file. Training always has a results directory."""
+    """Tasks that leave a status file, which ends in a success when they succeeded."""
 
     # --- commands ---
 
@@ -88,13 +88,14 @@ class Dialect(ABC):
         """Training and retraining: the same command, only the experiment spec differs."""
         result = f"{directory}/result"
         weights = {"directory": f"{result}/weights", "suffix": self.checkpoint_suffix}
+        status = {"statusFile": f"{result}/{STATUS_FILE}"} if "train" in self.status_tasks else {}
         gpus = self.gpus(spec, stage)
         flags = ["-r", result, "-e", spec_file(directory), *self._key(spec), *when(gpus > 1, "--gpus", gpus)]
         return Invocation(
             task="train",
             argv=(COMMAND, "train", *flags),
             directories=(result,),
-            expect={"checkpoints": weights, "statusFile": f"{result}/{STATUS_FILE}", "metrics": ["mAP"]},
+            expect={"checkpoints": weights, **status, "metrics": ["mAP"]},
             resume={"weights": weights["directory"], "suffix": self.checkpoint_suffix, "epochs": epochs},
         )
 

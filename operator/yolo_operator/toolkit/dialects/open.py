@@ -35,5 +35,5 @@ OPEN = OpenToolkit(
     key=KeyUse.NONE,
     qat_on_pruned=True,
     evaluates_export=True,
-    status_tasks=frozenset({"kmeans", "evaluate", "prune", "export"}),
+    status_tasks=frozenset({"kmeans", "train", "evaluate", "prune", "export", "inference"}),
 )

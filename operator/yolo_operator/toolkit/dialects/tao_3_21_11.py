@@ -63,5 +63,5 @@ TAO_3_21_11 = Tao32111(
     key=KeyUse.REQUIRED,
     qat_on_pruned=False,
     evaluates_export=False,
-    status_tasks=frozenset(),
+    status_tasks=frozenset(),  # it may leave one for training, but how that ends is nowhere documented
 )

@@ -50,5 +50,5 @@ TAO_5_0 = Tao50(
     key=KeyUse.OPTIONAL,
     qat_on_pruned=False,
     evaluates_export=False,
-    status_tasks=frozenset({"kmeans", "evaluate", "prune", "export"}),
+    status_tasks=frozenset({"kmeans", "train", "evaluate", "prune", "export", "inference"}),
 )
