@@ -36,8 +36,8 @@ def _convert(node: Schema, definitions: dict[str, Schema]) -> Schema:
         if (limit := out.pop(f"exclusive{bound}", None)) is not None:
             out[bound.lower()] = limit
             out[f"exclusive{bound}"] = True
-    if node.get("default") is not None:
-        out["default"] = node["default"]
+    if (default := _default(node.get("default"))) is not None:
+        out["default"] = default
     if "properties" in node:
         out["properties"] = {name: _convert(child, definitions) for name, child in node["properties"].items()}
         for name in out["properties"].keys() & _LIST_KEYS.keys():
@@ -47,6 +47,13 @@ def _convert(node: Schema, definitions: dict[str, Schema]) -> Schema:
     if "items" in node:
         out["items"] = _convert(node["items"], definitions)
     return out
+
+
+def _default(value: Any) -> Any:
+    """The default to materialise. An object's own fields bring theirs: `{}` is enough, and nothing where none has any."""
+    if isinstance(value, dict):
+        return {} if any(inner is not None for inner in value.values()) else None
+    return value
 
 
 def _resolve(node: Schema, definitions: dict[str, Schema]) -> Schema:

@@ -96,16 +96,15 @@ def registry(cache: Cache, queue: WorkQueue[Key], metrics: OperatorMetrics, conf
     kopf.on.event("v1", "pods", id="pods", registry=handlers)(feed("pod", cache.put_pod, one(cache.remove_pod)))
 
     @kopf.on.login(registry=handlers)
-    def login(**_: Any) -> kopf.ConnectionInfo:
-        return connection(config)
+    async def login(**_: Any) -> kopf.ConnectionInfo:
+        return await connection(config)
 
     return handlers
 
 
-def connection(config: Configuration) -> kopf.ConnectionInfo:
+async def connection(config: Configuration) -> kopf.ConnectionInfo:
     """The client's credentials in kopf's terms."""
-    key = config.get_api_key_with_prefix("BearerToken") or config.get_api_key_with_prefix("authorization") or ""
-    scheme, _, token = str(key).rpartition(" ")
+    scheme, _, token = str(await config.get_api_key_with_prefix("BearerToken") or "").rpartition(" ")
     return kopf.ConnectionInfo(
         server=config.host,
         ca_path=config.ssl_ca_cert,
