@@ -77,7 +77,7 @@ def _watch_screen(cluster: Cluster, name: str, console: Console) -> Object | Non
     """Redraw one screen; logs are read for it every two seconds."""
     progress: dict[StageKey, dict[str, Any]] = {}
     looked = float("-inf")
-    with Live(console=console, refresh_per_second=4, vertical_overflow="visible") as screen:
+    with Live(console=console, refresh_per_second=4) as screen:
         for experiment in cluster.follow(name, _LIVE_SECONDS):
             if experiment is None:
                 return None

@@ -115,9 +115,10 @@ def _bar(state: str, done: float | None) -> RenderableType:
 
 def _notes(experiment: Object) -> Iterable[RenderableType]:
     for stage in stage_list(experiment):
-        if stage.get("state") in ("Failed", "Starting", "Queued", "Pending") and stage.get("message"):
-            reason = f"{stage['reason']}: " if stage.get("reason") else ""
-            yield Text(f"{title(stage)}: {reason}{stage['message']}", style="red" if stage["state"] == "Failed" else "yellow")
+        state, reason = stage.get("state"), stage.get("reason")
+        # A stage that waits for another one has a message without a reason: its place in the table says as much.
+        if stage.get("message") and (state == "Failed" or (reason and state in ("Starting", "Queued", "Pending"))):
+            yield Text(f"{title(stage)}: {reason or state}: {stage['message']}", style="red" if state == "Failed" else "yellow")
         for warning in stage.get("warnings") or []:
             yield Text(f"{title(stage)}: {warning.get('reason')}: {warning.get('message', '')}", style="yellow")
     if message := outcome_message(experiment):
@@ -151,8 +152,8 @@ def _change(stage: Object) -> str:
     if numbers.get("epoch") is not None:
         words.append(f"epoch {numbers['epoch']}/{numbers.get('epochs') or '?'}")
     words += [f"{key} {numbers[key]:.4g}" for key in ("loss", "mAP", "parameterRatio") if numbers.get(key) is not None]
-    if state in ("Failed", "Pending") and stage.get("message"):
-        words.append(f"{stage.get('reason') or ''}: {stage['message']}".lstrip(": "))
+    if stage.get("message") and stage.get("reason") and state in ("Failed", "Pending"):
+        words.append(f"{stage['reason']}: {stage['message']}")
     return " ".join(words)
 
 
