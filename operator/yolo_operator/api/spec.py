@@ -469,6 +469,12 @@ class Spec(Model):
             field=".export.format",
         ),
         Rule(
+            cel="self.toolkit.profile != 'open' || !has(self.export) || self.export.dataType != 'fp16'",
+            message="the open toolkit exports fp32 or int8",
+            check=lambda s: s.toolkit.profile is not Profile.OPEN or s.export is None or s.export.data_type is not DataType.FP16,
+            field=".export.dataType",
+        ),
+        Rule(
             cel="self.toolkit.profile != 'open' || !has(self.experimentSpec.yolov4Config.arch)"
             " || (self.experimentSpec.yolov4Config.arch == 'resnet' && self.experimentSpec.yolov4Config.nlayers in [10, 18, 34])",
             message="the open toolkit has arch resnet with nlayers 10, 18 or 34",
