@@ -32,9 +32,8 @@ COPY --from=requirements /requirements.txt /src/
 RUN python3 -m venv --without-pip /opt/venv \
     && python3 -m pip --python /opt/venv install --no-cache-dir --no-compile -r /src/requirements.txt -c /src/constraints.txt
 # The kubernetes client has a module for every kind of every API group: 75 MB. What the APIs below load stays, the rest goes.
-RUN /opt/venv/bin/python3 -B -c 'import pathlib, sys, kopf, kubernetes; \
-from kubernetes.aio.client import ApiextensionsV1Api, AuthorizationV1Api, BatchV1Api, CoordinationV1Api, CoreV1Api, \
-CustomObjectsApi, VersionApi; \
+RUN /opt/venv/bin/python3 -B -c 'import pathlib, sys, kopf, kubernetes, kubernetes.aio.client as client; \
+[getattr(client, f"{name}Api") for name in "ApiextensionsV1 AuthorizationV1 BatchV1 CoordinationV1 CoreV1 CustomObjects Version".split()]; \
 loaded = {module.__file__ for module in list(sys.modules.values()) if getattr(module, "__file__", None)}; \
 files = pathlib.Path(kubernetes.__path__[0]).glob("**/client/*/*.py"); \
 [file.unlink() for file in files if str(file) not in loaded]' \
