@@ -57,13 +57,16 @@ def _default(value: Any) -> Any:
 
 
 def _resolve(node: Schema, definitions: dict[str, Schema]) -> Schema:
-    """The node without reference and without `or null`; what stands beside a reference (description, default) wins."""
+    """The node without reference and without `or null`; what stands beside a reference is added (description) or wins (default)."""
     if "anyOf" in node:
         (branch,) = [option for option in node["anyOf"] if option.get("type") != "null"]
         return _resolve({**branch, **{key: value for key, value in node.items() if key != "anyOf"}}, definitions)
     if "$ref" in node:
         target = definitions[node["$ref"].removeprefix("#/$defs/")]
-        return _resolve({**target, **{key: value for key, value in node.items() if key != "$ref"}}, definitions)
+        own = {key: value for key, value in node.items() if key != "$ref"}
+        if "description" in own and "description" in target:
+            own["description"] = f"{target['description']}\n{own['description']}"
+        return _resolve({**target, **own}, definitions)
     return node
 
 

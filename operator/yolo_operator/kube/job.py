@@ -12,8 +12,9 @@ from yolo_operator.kube.cluster import Object
 from yolo_operator.kube.views import CONTAINER
 from yolo_operator.pipeline import graph
 from yolo_operator.pipeline.values import CreateJob, Experiment, StageKey, StageRun
-from yolo_operator.pipeline.work import DATASET_MOUNT, GRACE_SECONDS, KEY_VARIABLE, METRICS_PORT
+from yolo_operator.pipeline.work import GRACE_SECONDS, KEY_VARIABLE, METRICS_PORT
 from yolo_operator.toolkit.dialects import dialect
+from yolo_operator.toolkit.invocation import DATASET_MOUNT
 
 CONFIG_MOUNT = "/etc/yolo-operator"
 RUNNER_MOUNT = "/opt/yolo-operator"
@@ -91,9 +92,13 @@ def owner_reference(experiment: Experiment) -> Object:
 
 def stage_override(spec: Spec, key: StageKey) -> StageOverride:
     """What the spec says of one stage."""
-    name = "evaluate" if key.name.startswith("evaluate") else key.name
-    override: StageOverride | None = getattr(spec.stages, name, None) if spec.stages else None
+    override: StageOverride | None = getattr(spec.stages, _override_name(key)) if spec.stages else None
     return override or StageOverride()
+
+
+def _override_name(key: StageKey) -> str:
+    """The field of `spec.stages` that is about the stage."""
+    return "evaluate" if key.name.startswith("evaluate") else key.name
 
 
 def effective_resources(spec: Spec, key: StageKey) -> Resources:
@@ -102,7 +107,7 @@ def effective_resources(spec: Spec, key: StageKey) -> Resources:
     own = stage_override(spec, key).resources or Resources()
     merged = {**spec.resources.model_dump(exclude_none=True), **own.model_dump(exclude_none=True)}
     merged.setdefault("shared_memory", facts.default_shared_memory)
-    gpus = merged.get("gpus", facts.default_gpus)
+    gpus = facts.gpus(spec, _override_name(key))
     # TAO refuses more than one GPU for anything but training; preparation uses none.
     merged["gpus"] = 0 if key == graph.PREPARE else gpus if key in (graph.TRAIN, graph.RETRAIN) else min(gpus, 1)
     return Resources.model_validate(merged)

@@ -16,13 +16,12 @@ from yolo_operator.pipeline import graph
 from yolo_operator.pipeline.names import digest_of, stage_directory
 from yolo_operator.pipeline.values import Experiment, StageKey, StageRun
 from yolo_operator.toolkit.dialects import dialect
-from yolo_operator.toolkit.invocation import SPEC_FILE, DataPaths, Invocation
+from yolo_operator.toolkit.invocation import DATASET_MOUNT, SPEC_FILE, DataPaths, Invocation
 from yolo_operator.toolkit.spec_text import experiment_text
 
 PREPARE_VERSION = 1
 """Raised when `prepare` writes something else for the same data; an operator upgrade alone never runs a stage again."""
 
-DATASET_MOUNT = "/dataset"
 KEY_VARIABLE = "YOLO_TOOLKIT_KEY"
 METRICS_PORT = 9402
 GRACE_SECONDS = 45
@@ -153,7 +152,7 @@ def _retrain(spec: Spec, key: StageKey, results: Results, directory: str) -> dic
     assert spec.retrain is not None  # noqa: S101 - the graph has no retrain without both
     assert results.chosen is not None  # noqa: S101
     invocation = dialect(spec.toolkit.profile).train(
-        spec, directory, epochs=spec.retrain.num_epochs, checkpoint=spec.retrain.checkpoint
+        spec, directory, epochs=spec.retrain.num_epochs, checkpoint=spec.retrain.checkpoint, stage="retrain"
     )
     return {
         **_toolkit(spec, invocation, directory, results.model(results.chosen)),
