@@ -57,7 +57,7 @@ def _default(value: Any) -> Any:
 
 
 def _resolve(node: Schema, definitions: dict[str, Schema]) -> Schema:
-    """The node without reference and without `or null`; what stands beside a reference is added (description) or wins (default)."""
+    """The node without reference and without `or null`; what stands beside a reference is added (description) or wins."""
     if "anyOf" in node:
         (branch,) = [option for option in node["anyOf"] if option.get("type") != "null"]
         return _resolve({**branch, **{key: value for key, value in node.items() if key != "anyOf"}}, definitions)
