@@ -811,11 +811,10 @@ def finish(stage: Stage, fields: Dict[str, Any]) -> int:
         send_signal(stage.child, signal.SIGKILL)
     now = time.time()
     report = {name: stage.instructions.get(name) for name in ("version", "stage", "variant", "attempt", "digest")}
-    report.update(stage.known)
+    report.update({name: fields[name] for name in ("outcome", "reason", "message", "class") if name in fields}, **stage.known)
     report.update(startedAt=timestamp(stage.started), finishedAt=timestamp(now), seconds=round(now - stage.started, 1),
                   reused=False, warnings=stage.warnings, truncated=False)
-    report.update(fields, message=stage.mask(fields["message"]))
-    report = plain(report)
+    report = plain(dict(report, **dict(fields, message=stage.mask(fields["message"]))))
     stage.say(f"{report['outcome']}: {report['reason']}: {report['message']}")
     # Someone else's directory gets no report of ours.
     if report["reason"] != "WorkspaceInUse":
