@@ -100,7 +100,7 @@ images:  ## Build both images and load them into CLUSTER
 install: venv  ## The chart, with the images built here, into CLUSTER
 	$(call say,Chart into cluster $(CLUSTER))
 	@$(call on,$(CLUSTER)) helm upgrade --install yolo-operator $(CHART) --namespace $(NAMESPACE) --create-namespace \
-	  --set image.tag=$(IMAGE_TAG) --wait --timeout 3m
+	  --set image.tag=$(IMAGE_TAG) --force-conflicts --hide-notes
 	@# The tag stays when an image is built anew: the pod must not.
 	@$(call on,$(CLUSTER)) kubectl --namespace $(NAMESPACE) rollout restart deployment/yolo-operator
 	@$(call on,$(CLUSTER)) kubectl --namespace $(NAMESPACE) rollout status deployment/yolo-operator --timeout 3m
