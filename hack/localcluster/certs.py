@@ -91,6 +91,7 @@ class Authority:
 
 def write_kubeconfig(path: Path, *, context: str, server: str, authority: Path, certificate: Path, key: Path) -> None:
     """Write a kubeconfig with everything in it, so that the one file can be handed on. JSON is YAML too."""
+
     def inline(file: Path) -> str:
         return base64.b64encode(file.read_bytes()).decode()
 

@@ -7,18 +7,18 @@ import platform
 import shutil
 import subprocess
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 
 from .console import ClusterError
 
 
-class Flavour(str, Enum):
+class Flavour(StrEnum):
     """The kinds of cluster this tool knows."""
 
     KUBECONFIG = "kubeconfig"  # one that exists already; we own nothing of it
-    KIND = "kind"              # needs a Docker or Podman engine
-    EMBEDDED = "embedded"      # a whole node in namespaces of its own; needs Linux and root
-    KWOK = "kwok"              # a control plane and simulated nodes; needs Linux and root
+    KIND = "kind"  # needs a Docker or Podman engine
+    EMBEDDED = "embedded"  # a whole node in namespaces of its own; needs Linux and root
+    KWOK = "kwok"  # a control plane and simulated nodes; needs Linux and root
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def choose(requested: str, facts: Facts) -> Flavour:
 
 def _need_root(flavour: Flavour, facts: Facts) -> Flavour:
     if not facts.linux or not facts.root:
-        raise ClusterError(f"the {flavour.value} flavour needs Linux and root: use kind with Docker or Podman, or name a --context")
+        raise ClusterError(f"the {flavour.value} flavour needs Linux and root; without them: kind, or --context")
     return flavour
 
 

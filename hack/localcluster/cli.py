@@ -27,6 +27,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ClusterError as error:
         say(f"error: {error}")
         return 1
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        sys.stdout = None  # type: ignore[assignment]
+        return 0
     except KeyboardInterrupt:
         say("interrupted: `hack/cluster down` cleans up")
         return 130
@@ -34,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Give the command line's grammar."""
-    top = argparse.ArgumentParser(prog="hack/cluster", description="A Kubernetes cluster for development and tests on this machine.")
+    top = argparse.ArgumentParser(prog="hack/cluster", description="A local Kubernetes cluster for development and tests.")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
@@ -68,7 +71,7 @@ def _add_up_options(up: argparse.ArgumentParser) -> None:
     nodes = f"kwok: simulated nodes (default: {_DEFAULT_KWOK_NODES}); 0 leaves out scheduler and kwok"
     up.add_argument("--nodes", "--node-count", type=int, metavar="N", help=nodes)
     up.add_argument("--audit", action="store_true", help="have the API server write an audit log (metadata, JSON lines)")
-    up.add_argument("--kwok-config", type=Path, metavar="FILE", help="kwok: configuration, such as Stages of your own")
+    up.add_argument("--kwok-config", type=Path, metavar="FILE", help="kwok: pod Stages instead of hack/kwok/pods.yaml")
 
 
 def _up(arguments: argparse.Namespace) -> int:

@@ -159,9 +159,9 @@ def _kwok(home: Home, record: Record) -> Component:
         "cidr": "10.244.0.0/16",
         "node-ip": "10.0.0.1",
     }
-    if record.kwok_config:
-        flags["config"] = record.kwok_config
-    return Component("kwok", _flags("kwok", flags), after=(_API_SERVER,))
+    stages = (HACK / "kwok" / "nodes.yaml", record.kwok_config or HACK / "kwok" / "pods.yaml")
+    argv = (*_flags("kwok", flags), *(f"--config={file}" for file in stages))
+    return Component("kwok", argv, after=(_API_SERVER,))
 
 
 def _helper(home: Home, module: str) -> Component:

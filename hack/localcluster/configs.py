@@ -11,6 +11,7 @@ from .layout import Home
 PAUSE_IMAGE = "docker.io/yolo-operator/pause:1"
 CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
 
+
 def containerd(home: Home, cni_plugins: str) -> str:
     """Give containerd's configuration.
 
@@ -45,6 +46,7 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapsho
       nvidia = {runc}
 '''
 
+
 def cni() -> str:
     """Give the pods' network: `ptp`, as kind has it. A bridge would answer Service traffic between its own pods directly,
     past the address translation, on kernels without br_netfilter.
@@ -52,6 +54,7 @@ def cni() -> str:
     ipam = {"type": "host-local", "ranges": [[{"subnet": str(PODS)}]], "routes": [{"dst": "0.0.0.0/0"}]}
     plugins = [{"type": "ptp", "ipMasq": True, "ipam": ipam}, {"type": "portmap", "capabilities": {"portMappings": True}}]
     return json.dumps({"cniVersion": "0.4.0", "name": "pods", "plugins": plugins}, indent=1)
+
 
 def kubelet(home: Home, link: Link, cgroup_root: str) -> Document:
     """Give the kubelet's configuration: nothing is evicted and no image removed because this machine's disk is full."""
@@ -84,6 +87,7 @@ def kubelet(home: Home, link: Link, cgroup_root: str) -> Document:
         "volumePluginDir": str(home.data / "volume-plugins"),
     }
 
+
 def kube_proxy(home: Home, node: str) -> Document:
     """Give kube-proxy's configuration. Nothing of conntrack is set: its limits are the machine's, not a namespace's."""
     return {
@@ -97,6 +101,7 @@ def kube_proxy(home: Home, node: str) -> Document:
         "oomScoreAdj": 0,
     }
 
+
 def audit_policy() -> Document:
     """Give the audit policy: who did what to which object, without the objects; one line a request, at its end."""
     return {
@@ -106,14 +111,17 @@ def audit_policy() -> Document:
         "rules": [{"level": "Metadata"}],
     }
 
+
 def kind(nodes: int) -> Document:
     """Give kind's configuration."""
     roles = [{"role": "control-plane"}, *({"role": "worker"} for _ in range(max(0, nodes - 1)))]
     return {"kind": "Cluster", "apiVersion": "kind.x-k8s.io/v1alpha4", "nodes": roles}
 
+
 def resolv_conf(link: Link) -> str:
     """Give the pods' resolver file: an address that refuses at once."""
     return f"nameserver {link.node}\noptions timeout:1 attempts:1\n"
+
 
 def server_names(link: Link, service: str) -> list[str]:
     """Give the names and addresses that the API server answers to."""

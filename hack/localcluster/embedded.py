@@ -162,6 +162,7 @@ def _wait(home: Home, true: object, deadline: float) -> None:
 
 def _retry(home: Home, act: object, deadline: float) -> None:
     """Do something that a server which has only just started may still refuse."""
+
     def attempt() -> bool:
         try:
             act()  # type: ignore[operator]

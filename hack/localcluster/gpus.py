@@ -19,9 +19,7 @@ def patch_for(node: Document, count: int) -> Document | None:
     """Give the status patch that a node needs, or None when its numbers are right."""
     status = node.get("status", {})
     wanted = str(count)
-    parts = {
-        part: {RESOURCE: wanted} for part in ("capacity", "allocatable") if status.get(part, {}).get(RESOURCE) != wanted
-    }
+    parts = {part: {RESOURCE: wanted} for part in ("capacity", "allocatable") if status.get(part, {}).get(RESOURCE) != wanted}
     return {"status": parts} if parts else None
 
 

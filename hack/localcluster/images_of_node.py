@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import build, namespaces, packages, processes
+from . import build, namespaces, processes
 from .configs import CONTAINERD_SOCKET, PAUSE_IMAGE
 from .console import ClusterError
 from .layout import Home, cache_root
@@ -16,7 +16,7 @@ _START_SECONDS = 30
 
 def load(home: Home, archive: Path) -> str:
     """Import an image archive (OCI's or Docker's); give what containerd says it imported."""
-    ctr = [packages.need("ctr"), "-a", CONTAINERD_SOCKET, "-n", "k8s.io", "images", "import", "-"]
+    ctr = ["ctr", "-a", CONTAINERD_SOCKET, "-n", "k8s.io", "images", "import", "-"]
     with archive.open("rb") as stream:
         return run(namespaces.inside(home, ctr), stdin=stream).stdout.strip()
 
@@ -34,7 +34,5 @@ def load_pause(home: Home) -> None:
 
 def _listens(home: Home) -> bool:
     """Tell whether containerd answers; its socket lies in the cluster's own /run, which only a process inside can see."""
-    version = [packages.need("ctr"), "-a", CONTAINERD_SOCKET, "--timeout", "2s", "version"]
+    version = ["ctr", "-a", CONTAINERD_SOCKET, "--timeout", "2s", "version"]
     return run(namespaces.inside(home, version), check=False).returncode == 0
-
-

@@ -30,6 +30,6 @@ def describe(root: Path, file: Path) -> str:
     """Give one line that changes when the file does; times and owners don't count."""
     name = file.relative_to(root).as_posix()
     if file.is_symlink():
-        return f"link {name} -> {os.readlink(file)}"
+        return f"link {name} -> {file.readlink()}"
     kind = "x" if os.access(file, os.X_OK) else "f"
     return f"{kind} {name} {hashlib.sha256(file.read_bytes()).hexdigest()}"

@@ -31,11 +31,10 @@ def run(
     words = [str(word) for word in argv]
     feed = {"input": stdin} if isinstance(stdin, str) else {"stdin": stdin if stdin is not None else subprocess.DEVNULL}
     try:
-        result: subprocess.CompletedProcess[str] = subprocess.run(  # type: ignore[call-overload]
+        result: subprocess.CompletedProcess[str] = subprocess.run(
             words,
             check=False,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             text=True,
             env={**os.environ, "PATH": PATH, **(env or {})},
             cwd=cwd,

@@ -1,0 +1,63 @@
+"""The command line of `hack/images`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import backends, imagebuild
+from .console import ClusterError, say
+from .images import IMAGES, Image
+from .layout import Home
+from .record import Record
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; give the exit status."""
+    arguments = parser().parse_args(argv)
+    try:
+        return _build(arguments)
+    except ClusterError as error:
+        say(f"error: {error}")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """Give the command line's grammar."""
+    top = argparse.ArgumentParser(prog="hack/images", description="The project's images, built on this machine.")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    build = commands.add_parser("build", help="build images and print the paths of their archives")
+    build.add_argument("images", nargs="*", metavar="IMAGE", help=f"{', '.join(IMAGES)} or all (default)")
+    build.add_argument("--load", metavar="NAME", action="append", default=[], help="load them into this cluster, too")
+    build.add_argument("--again", action="store_true", help="build though nothing changed")
+    build.add_argument("--file", type=Path, help="a Dockerfile of your own (with --tag) instead of the project's images")
+    build.add_argument("--context", type=Path, help="its context (default: its folder)")
+    build.add_argument("--target", default="", help="its stage")
+    build.add_argument("--tag", help="its image's name")
+    return top
+
+
+def _build(arguments: argparse.Namespace) -> int:
+    for image in _chosen(arguments):
+        archive = imagebuild.build(image, again=arguments.again)
+        print(archive)
+        for name in arguments.load:
+            home = Home.of(name)
+            say(backends.of(Record.load(home).flavour).load(home, archive))
+    return 0
+
+
+def _chosen(arguments: argparse.Namespace) -> list[Image]:
+    if arguments.file:
+        if not arguments.tag:
+            raise ClusterError("--file needs --tag, the image's name")
+        file = arguments.file.resolve()
+        return [Image(arguments.tag, file, (arguments.context or file.parent).resolve(), arguments.target)]
+    names = arguments.images or ["all"]
+    unknown = [name for name in names if name != "all" and name not in IMAGES]
+    if unknown:
+        raise ClusterError(f"no such image: {', '.join(unknown)} (there are {', '.join(IMAGES)})")
+    return list(IMAGES.values()) if "all" in names else [IMAGES[name] for name in names]
