@@ -20,7 +20,7 @@ CHART   := helm/yolo-operator
 STAMP   := $(VENV)/.stamp-$(shell cat constraints.txt pyproject.toml | sha256sum | cut -c1-16)
 
 # Runs the rest of a recipe's line against a cluster: $(call on,NAME) COMMAND
-on = PATH="$(CURDIR)/$(VENV)/bin:$$(hack/cluster bin):$$PATH" KUBECONFIG="$$(hack/cluster kubeconfig --name $(1))" YOLO_CLUSTER=$(1)
+on = PATH="$(CURDIR)/$(VENV)/bin:$$(hack/cluster bin):$$PATH" KUBECONFIG="$$(hack/cluster kubeconfig --name $(1))" NAMESPACE=$(NAMESPACE)
 say = @printf '\n\033[1m== %s\033[0m\n' "$(1)"
 
 .PHONY: help
