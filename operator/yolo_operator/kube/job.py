@@ -142,7 +142,8 @@ def _container(spec: Spec, run: StageRun, settings: JobSettings, *, own: bool) -
         "env": _environment(spec, own=own),
         "resources": _resources(effective_resources(spec, run.key)),
         "securityContext": _container_security(spec, own=own),
-        "terminationMessagePolicy": "File",
+        # Without a report (a broken image, a crash of the runner) the log's end is the next best thing to tell.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": _mounts(spec, own=own),
     }
     if not own:

@@ -107,5 +107,6 @@ def _without_report(job: JobView, pod: PodView | None) -> tuple[FailureClass, st
     if job.state is JobState.COMPLETE or pod.phase == "Succeeded":
         return FailureClass.INFRASTRUCTURE, "ReportLost", "the container ended well but its report could not be read"
     code = "" if pod.exit_code is None else f" with exit code {pod.exit_code}"
-    detail = pod.termination_message[:200] or job.message
+    lines = [line.strip() for line in pod.termination_message.splitlines() if line.strip()]
+    detail = " | ".join(lines[-3:])[-400:] or job.message
     return FailureClass.TRANSIENT, "ContainerFailed", f"the container ended{code} and left no report: {detail}"
