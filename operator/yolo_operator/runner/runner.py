@@ -56,7 +56,7 @@ REASONS: Dict[str, Tuple[str, str]] = {
     "BadExperimentSpec": (USER, "The toolkit refused the experiment spec or its command line: correct what it names ({})."),
     "OutOfGpuMemory": (USER, "The GPU ran out of memory: lower batchSizePerGpu, batchSize or the input size ({})."),
     "OutOfMemory": (TRANSIENT, "The container ran out of memory: raise its limit or lower trainingConfig.nWorkers ({})."),
-    "NonFiniteLoss": (USER, "The loss was not finite in epoch {}: lower trainingConfig.learningRate, check labels and anchors."),
+    "NonFiniteLoss": (USER, "The loss was not finite ({}): lower trainingConfig.learningRate, check labels and anchors."),
     "MetricMissing": (TRANSIENT, "The toolkit says that it succeeded but gave no finite {}."),
     "ArtifactMissing": (TRANSIENT, "The toolkit exited with 0 but left no {}."),
     "InterruptedWithoutSignal": (TRANSIENT, "The toolkit exited with 0 before it was finished ({})."),
@@ -667,6 +667,7 @@ DIAGNOSES = [(re.compile(pattern), reason) for reason, pattern in (
                           r"|pretrained model\."),
 )]
 
+EXIT_CODES = {2: "BadExperimentSpec", 65: "NonFiniteLoss", 71: "OutOfMemory", 74: "StorageFailed"}  # 64 and up: the open toolkit
 HINTS = {"DatasetUnusable": "a path is missing, or no image (suffix in lower case) has a label of at least 9 columns ({})."}
 
 
@@ -686,12 +687,10 @@ def failure_of_exit(stage: Stage, code: int, killed: bool) -> StageError:
         return StageError("OutOfMemory", "the kernel killed a process")
     found = diagnose(stage, stage.tail)
     if found or stage.parser.invalid_loss:
-        return found or StageError("NonFiniteLoss", str(stage.parser.epoch))
+        return found or StageError("NonFiniteLoss", f"epoch {stage.parser.epoch}")
     lines = [line.strip() for line in stage.tail if not re.match(r"\W*$|Execution status|Telemetry", line)]
     last = " | ".join(lines[-3:])[-400:] or "it printed nothing"
-    if code == 2:
-        return StageError("BadExperimentSpec", last)
-    return StageError("ToolkitFailed", f"exit code {code}: {last}", USER if code == 64 else "")
+    return StageError(EXIT_CODES.get(code, "ToolkitFailed"), f"exit code {code}: {last}", USER if code == 64 else "")
 
 
 def judge(stage: Stage, records: List[Dict[str, Any]]) -> Dict[str, Any]:
@@ -730,7 +729,7 @@ def judge_training(stage: Stage) -> Dict[str, Any]:
     found = complete_checkpoints(stage, rows)
     done = max([parser.completed, *found, *rows])
     if parser.invalid_loss or (rows and math.isnan(finite(rows[max(rows)].get("loss", 0), math.nan))):
-        raise StageError("NonFiniteLoss", str(max(rows, default=parser.epoch)))
+        raise StageError("NonFiniteLoss", f"epoch {max(rows, default=parser.epoch)}")
     if done < epochs and not parser.early_stopped:
         raise StageError("InterruptedWithoutSignal", f"after epoch {done} of {epochs}")
     wanted = str(stage.instructions.get("checkpoint", "best"))
@@ -760,7 +759,7 @@ def judge_outputs(stage: Stage, kpi: Dict[str, Any]) -> Dict[str, Any]:
     parser, expect, artifacts = stage.parser, stage.instructions["expect"], []
     metrics: Dict[str, Any] = {
         "images": None, "detections": None,
-        "mAP": finite(parser.map, finite(kpi.get("map"))), "AP": parser.ap, "anchors": parser.anchors or None,
+        "mAP": finite(parser.map, finite(kpi.get("map"))), "AP": parser.ap or None, "anchors": parser.anchors or None,
         "parameterRatio": finite(parser.ratio, finite(kpi.get("pruning_ratio"))),
         "quantisedActivations": finite(kpi.get("quantised_activations"), finite(kpi.get("quantized_activations")))}
     for item in expect.get("files", []):
@@ -835,7 +834,7 @@ def shorten(report: Dict[str, Any], limit: int = TERMINATION_LIMIT) -> bytes:
     if len(compact(short)) <= limit:
         return compact(short)
     short.update(truncated=True, metrics=metrics)
-    for holder, name in ((short, "history"), (metrics, "boxes"), (short, "warnings")):
+    for holder, name in ((short, "history"), (metrics, "boxes"), (short, "warnings"), (short, "errors")):
         if len(compact(short)) > limit:
             holder.pop(name, None)
     if len(compact(short)) > limit and "AP" in metrics:
@@ -851,7 +850,7 @@ def shorten(report: Dict[str, Any], limit: int = TERMINATION_LIMIT) -> bytes:
             short[name] = str(short.get("message", ""))[:500] if name == "message" else None
     if len(compact(short)) > limit:
         few = ("stage", "variant", "digest", "outcome", "reason", "class", "message")
-        short = {name: str(short.get(name))[:100] for name in few}
+        short = dict({name: str(short.get(name))[:100] for name in few}, attempt=short.get("attempt"))
     return compact(short)
 
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 def report(classes: int = 3, **more: Any) -> dict[str, Any]:
     return {
         "version": 1, "stage": "train", "variant": "", "attempt": 1, "digest": "d" * 64,
-        "outcome": "Succeeded", "reason": "Completed", "message": "80 epochs", "metrics": {"mAP": 0.9, "AP": {f"class-{n:03d}": 0.12345 for n in range(classes)},
+        "outcome": "Succeeded", "reason": "Completed", "message": "80 epochs",
+        "metrics": {"mAP": 0.9, "AP": {f"class-{n:03d}": 0.12345 for n in range(classes)},
                                             "boxes": {f"class-{n:03d}": n for n in range(classes)}},
         "history": [{"epoch": n, "loss": 1.5, "mAP": 0.9} for n in range(classes)],
         "warnings": [{"reason": "Odd", "message": f"warning {n}"} for n in range(classes)],
