@@ -123,8 +123,8 @@ _TOKENS = re.compile(
     r"""
     (?P<skip>\s+|\#[^\n]*)
   | (?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')
-  | (?P<float>-?(?:(?:(?:0|[1-9][0-9]*)\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?[fF]?
-              | (?:0|[1-9][0-9]*)(?:[eE][-+]?[0-9]+[fF]?|[fF]))(?![\w.]))
+  | (?P<float>-?(?:(?:(?:0|[1-9][0-9]*)\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?f?
+              | (?:0|[1-9][0-9]*)(?:[eE][-+]?[0-9]+f?|f))(?![\w.]))
   | (?P<integer>-?(?:0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)(?![\w.]))
   | (?P<special>-(?:inf|infinity|nan)\b)
   | (?P<word>[A-Za-z_][A-Za-z0-9_]*)
@@ -260,7 +260,7 @@ class _Parser:
 
 def _number(token: _Token) -> int | float:
     if token.kind == "float":
-        return float(token.text.rstrip("fF"))
+        return float(token.text.rstrip("f"))
     digits = token.text.lower()
     bare = digits.removeprefix("-")
     base = 16 if bare.startswith("0x") else 8 if bare.startswith("0") else 10
