@@ -33,6 +33,8 @@ demo: venv  ## A whole experiment on a local cluster, CPU only, watched live
 
 .PHONY: test
 test:  ## Everything: lint, unit and cluster tests, one experiment end to end
+	$(call say,Programs: kubectl and helm (built once))
+	@hack/cluster bin
 	@$(MAKE) lint
 	@$(MAKE) unit
 	@$(MAKE) cluster-test
@@ -53,7 +55,7 @@ $(STAMP):
 	@rm -f $(VENV)/.stamp-* && touch $@
 
 .PHONY: lint
-lint: venv  ## Style, types, imports between rooms, the runner's Python 3.6, generated files, the chart
+lint: venv  ## Style, types, imports between rooms, the runner's Python 3.6, generated files
 	$(call say,Lint)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -61,7 +63,6 @@ lint: venv  ## Style, types, imports between rooms, the runner's Python 3.6, gen
 	$(VENV)/bin/lint-imports --no-logo
 	$(VENV)/bin/vermin --quiet --no-tips --violations --target=3.6- operator/yolo_operator/runner/runner.py
 	@$(MAKE) generated-is-fresh
-	@PATH="$$(hack/cluster bin):$$PATH" helm lint --strict --quiet $(CHART)
 
 .PHONY: generate
 generate: venv  ## The CRD from the models: crds/ and the chart's copy
@@ -76,10 +77,10 @@ generated-is-fresh: venv
 	  cmp -s build/crd.yaml $$file || { echo "$$file is not what the models say: make generate"; exit 1; }; done
 
 .PHONY: unit
-unit: venv  ## Tests without a cluster
+unit: venv  ## Tests without a cluster (those of the chart need helm: hack/cluster bin)
 	$(call say,Unit tests)
 	@mkdir -p build
-	@PATH="$$(hack/cluster bin):$$PATH" $(PY) -m pytest tests/unit 2>&1 | tee build/unit.log
+	@$(PY) -m pytest tests/unit 2>&1 | tee build/unit.log
 
 # -- Clusters -------------------------------------------------------------------------------------------------------------
 

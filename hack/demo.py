@@ -91,7 +91,8 @@ def install() -> None:
     look = f"kubectl -n {SYSTEM_NAMESPACE} describe pods; kubectl -n {SYSTEM_NAMESPACE} logs deployment/yolo-operator"
     call(
         "helm", "upgrade", "--install", "yolo-operator", str(CHART), "--namespace", SYSTEM_NAMESPACE, "--create-namespace",
-        "--set", f"image.repository={IMAGE}", "--set", f"image.tag={TAG}", "--force-conflicts", "--hide-notes", hint="helm's message above",
+        "--set", f"image.repository={IMAGE}", "--set", f"image.tag={TAG}", "--force-conflicts", "--hide-notes",
+        hint="helm's message above",
     )  # fmt: skip
     rollout = ("kubectl", "-n", SYSTEM_NAMESPACE, "rollout")
     call(*rollout, "restart", "deployment/yolo-operator", hint=look, quiet=True)
