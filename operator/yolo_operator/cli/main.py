@@ -146,29 +146,31 @@ def summary(name: str, output: str, **where: str | None) -> None:
 def validate(files: tuple[Path, ...]) -> None:
     """Check experiments in YAML files (- for standard input) without a cluster.
 
-    The exit code is 0 when all are valid, 1 when one is not, 2 when a file can't be read or holds no experiment.
+    Other kinds in them are left alone. The exit code is 0 when all are valid, 1 when one is not, 2 when a file can't be read or
+    there is no experiment in any.
     """
-    code = 0
-    for file in files:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
-        try:
-            documents = list(experiments(text))
-        except yaml.YAMLError as error:
-            click.echo(f"{file}: not YAML: {error}", err=True)
-            sys.exit(2)
-        if not documents:
-            click.echo(f"{file}: no YoloExperiment in it", err=True)
-            code = max(code, 2)
-        for document in documents:
-            name = (document.get("metadata") or {}).get("name", "?")
-            found = problems(document)
-            for problem in found:
-                click.echo(f"{file}: {name}: {problem}", err=True)
-            if found:
-                code = max(code, 1)
-            else:
-                click.echo(f"{file}: {name}: valid")
-    sys.exit(code)
+    codes = [_validate_one(str(file), document) for file in files for document in _experiments_of(file)]
+    if not codes:
+        click.echo("No YoloExperiment in the files given.", err=True)
+    sys.exit(max(codes, default=2))
+
+
+def _experiments_of(file: Path) -> list[Object]:
+    try:
+        return list(experiments(sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        click.echo(f"{file}: not YAML: {error}", err=True)
+        sys.exit(2)
+
+
+def _validate_one(file: str, document: Object) -> int:
+    name = (document.get("metadata") or {}).get("name", "?")
+    found = problems(document)
+    for problem in found:
+        click.echo(f"{file}: {name}: {problem}", err=True)
+    if not found:
+        click.echo(f"{file}: {name}: valid")
+    return 1 if found else 0
 
 
 if __name__ == "__main__":

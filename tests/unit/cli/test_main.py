@@ -70,7 +70,7 @@ def test_the_message_has_the_fields_path(tmp_path: Path, old: str, new: str, sai
 
 
 def test_files_that_hold_no_experiment(tmp_path: Path) -> None:
-    assert validate(tmp_path, "kind: Secret\n") == (2, "experiment.yaml: no YoloExperiment in it\n")
+    assert validate(tmp_path, "kind: Secret\n") == (2, "No YoloExperiment in the files given.\n")
     assert validate(tmp_path, "a: [\n")[0] == 2
 
 
