@@ -494,9 +494,9 @@ class Spec(Model):
 
 
 def parse_spec(raw: dict[str, Any]) -> Spec:
-    """The spec as a model.
+    """The spec as a model. Fields have the API server's names, and no others.
 
     Raises:
         pydantic.ValidationError: with the path of each wrong field.
     """
-    return Spec.model_validate(raw)
+    return Spec.model_validate(raw, by_alias=True, by_name=False)

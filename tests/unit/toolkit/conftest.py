@@ -33,7 +33,7 @@ def _patched(raw: dict[str, Any], patches: dict[str, Any]) -> Spec:
         if value is None:
             node.pop(last, None)
         else:
-            node[last] = value
+            node[last] = copy.deepcopy(value)
     return parse_spec(raw)
 
 

@@ -1,0 +1,181 @@
+"""The rules between fields: for each what breaks it, and a neighbour that keeps it.
+
+The API server evaluates the CEL half of a rule; this is the Python half.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from yolo_operator.api.base import Model, Rule
+from yolo_operator.api.spec import Spec, parse_spec
+
+Changes = dict[str, Any]
+Patch = Callable[[Changes], dict[str, Any]]
+
+YOLO = "experimentSpec.yolov4Config"
+TRAINING = "experimentSpec.trainingConfig"
+SCHEDULES = f"{TRAINING}.learningRate"
+AUGMENTATION = "experimentSpec.augmentationConfig"
+
+BIG, MID, SMALL = ({f"{YOLO}.{scale}AnchorShape": "[(1, 2)]"} for scale in ("big", "mid", "small"))
+CLAIM = {"workspace": {"claimName": "data"}}
+TAO_3 = {
+    "toolkit": {"profile": "tao-3.21.11", "encryptionKeySecretRef": {"name": "tao", "key": "key"}},
+    "experimentSpec.openConfig": None,
+    "export.format": "etlt",
+}
+TAO_5 = {"toolkit.profile": "tao-5.0", "experimentSpec.openConfig": None}
+TINY = {
+    **TAO_5,
+    f"{YOLO}.arch": "cspdarknet_tiny",
+    f"{YOLO}.nlayers": None,
+    f"{YOLO}.smallGridXyExtend": 0,
+    "anchors.auto.count": 6,
+}
+COSINE = {"minLearningRate": 1e-5, "maxLearningRate": 1e-3, "softStart": 0.1}
+ANNEALING = {**COSINE, "annealing": 0.7}
+
+
+def schedule(name: str, fields: Changes, **other: float) -> Changes:
+    return {SCHEDULES: {name: {**fields, **other}}}
+
+
+LAYERS = "nlayers must be one of resnet: 10, 18, 34, 50, 101; vgg: 16, 19; darknet, cspdarknet: 19, 53"
+TWO_SCALES = "cspdarknet_tiny has two scales: leave smallAnchorShape out and set smallGridXyExtend to 0"
+ALL_SCALES = "give the anchors of every scale (bigAnchorShape, midAnchorShape, smallAnchorShape) or of none"
+RATES = "minLearningRate must be below maxLearningRate"
+ONE_SCHEDULE = "set exactly one of softStartAnnealingSchedule, softStartCosineAnnealingSchedule"
+INTERVAL = "checkpointInterval must not be above numEpochs: no checkpoint would be written"
+MEANS = "imageMean has the keys r, g, b with 3 channels, l with 1"
+CHOICE = "set threshold, or bounds (maxMapDrop, maxParameterRatio)"
+SUB_PATH = "subPath must be relative and without '..'"
+
+RULES: list[tuple[str, Changes, Changes]] = [
+    # (message, what breaks the rule, what keeps it)
+    (LAYERS, {f"{YOLO}.nlayers": 20}, {f"{YOLO}.nlayers": 34}),
+    (LAYERS, {f"{YOLO}.nlayers": None}, {**TINY, f"{YOLO}.arch": "squeezenet"}),
+    (TWO_SCALES, {**TINY, f"{YOLO}.smallGridXyExtend": 0.2}, TINY),
+    (TWO_SCALES, {**TINY, **BIG, **MID, **SMALL}, {**TINY, **BIG, **MID}),
+    (ALL_SCALES, {**BIG, **MID}, {**BIG, **MID, **SMALL}),
+    (ALL_SCALES, BIG, {}),
+    (RATES, schedule("softStartCosineAnnealingSchedule", COSINE, minLearningRate=1e-3), {}),
+    (
+        RATES,
+        schedule("softStartAnnealingSchedule", ANNEALING, minLearningRate=1e-2),
+        schedule("softStartAnnealingSchedule", ANNEALING),
+    ),
+    (
+        "softStart must be below annealing",
+        schedule("softStartAnnealingSchedule", ANNEALING, annealing=0.1),
+        schedule("softStartAnnealingSchedule", ANNEALING, annealing=0.11),
+    ),
+    (ONE_SCHEDULE, {SCHEDULES: {}}, {}),
+    (ONE_SCHEDULE, {f"{SCHEDULES}.softStartAnnealingSchedule": ANNEALING}, schedule("softStartAnnealingSchedule", ANNEALING)),
+    (
+        "weight is needed with L1 and L2",
+        {f"{TRAINING}.regularizer.weight": None},
+        {f"{TRAINING}.regularizer": {"type": "NO_REG"}},
+    ),
+    ("set exactly one of adam, sgd", {f"{TRAINING}.optimizer": {}}, {f"{TRAINING}.optimizer": {"sgd": {}}}),
+    ("set exactly one of adam, sgd", {f"{TRAINING}.optimizer.sgd": {}}, {}),
+    (
+        "set at most one of pretrainModelPath, prunedModelPath",
+        {f"{TRAINING}.pretrainModelPath": "a", f"{TRAINING}.prunedModelPath": "b"},
+        {f"{TRAINING}.prunedModelPath": "b"},
+    ),
+    (INTERVAL, {f"{TRAINING}.checkpointInterval": 26}, {f"{TRAINING}.checkpointInterval": 25}),
+    (INTERVAL, {"retrain.checkpointInterval": 7}, {"retrain.checkpointInterval": 6}),
+    ("outputChannel must be 1 or 3", {f"{AUGMENTATION}.outputChannel": 2}, {f"{AUGMENTATION}.outputChannel": 1}),
+    ("outputDepth must be 8 or 16", {f"{AUGMENTATION}.outputDepth": 12}, {f"{AUGMENTATION}.outputDepth": 16}),
+    (MEANS, {f"{AUGMENTATION}.imageMean": {"r": 1, "g": 1}}, {f"{AUGMENTATION}.imageMean": {"r": 1, "g": 1, "b": 1}}),
+    (
+        MEANS,
+        {f"{AUGMENTATION}.outputChannel": 1, f"{AUGMENTATION}.imageMean": {"r": 1, "g": 1, "b": 1}},
+        {f"{AUGMENTATION}.outputChannel": 1, f"{AUGMENTATION}.imageMean": {"l": 1}},
+    ),
+    (
+        "tao-3.21.11 encrypts its models: encryptionKeySecretRef must name the Secret that holds the key",
+        {**TAO_3, "toolkit": {"profile": "tao-3.21.11"}},
+        TAO_3,
+    ),
+    ("set exactly one of claimName, volumeClaimTemplate", {"workspace": {}}, CLAIM),
+    ("set exactly one of claimName, volumeClaimTemplate", {"workspace.claimName": "data"}, {}),
+    (SUB_PATH, {**CLAIM, "workspace.subPath": "/a"}, {**CLAIM, "workspace.subPath": "a/b"}),
+    (SUB_PATH, {**CLAIM, "workspace.subPath": "a/../../b"}, {**CLAIM, "workspace.subPath": "a/..b"}),
+    ("subPath goes with claimName: a claim made for one experiment is used from its root", {"workspace.subPath": "a"}, CLAIM),
+    ("darknet labels name classes by id: the keys must be whole numbers", {"dataset.classes": {"car": "car"}}, {}),
+    (
+        "subPath is the directory on dataset.claimName, which is not set",
+        {"dataset.claimName": None, "dataset.subPath": "a"},
+        {"dataset.subPath": "a"},
+    ),
+    (CHOICE, {"prune.select": {}}, {"prune.select": {"maxParameterRatio": 0.5, "maxMapDrop": 0.1}}),
+    (CHOICE, {"prune.select.threshold": 0.5}, {"prune.select": {"threshold": 0.5}}),
+    ("thresholds must differ from each other", {"prune.thresholds": [0.5, 0.3, 0.5]}, {"prune.thresholds": [0.5, 0.3]}),
+    ("select.threshold must be one of thresholds", {"prune.select": {"threshold": 0.4}}, {"prune.select": {"threshold": 0.3}}),
+    (
+        "no anchors: set anchors.auto, or the three anchor shapes in experimentSpec.yolov4Config",
+        {"anchors": None},
+        {"anchors": None, **BIG, **MID, **SMALL},
+    ),
+    ("cspdarknet_tiny has two scales: count must be even, for example 6", {**TINY, "anchors.auto.count": 9}, TINY),
+    ("retrain works on the chosen pruned variant: set prune", {"prune": None}, {"prune": None, "retrain": None}),
+    ("inference needs dataset.unlabelled", {"dataset.unlabelled": None}, {"dataset.unlabelled": None, "inference": None}),
+    (
+        "openConfig is the open toolkit's alone: leave it out with a TAO profile",
+        {"toolkit.profile": "tao-5.0"},
+        TAO_5,
+    ),
+    ("tao-3.21.11 exports etlt; tao-5.0 and open export onnx", {**TAO_3, "export.format": "onnx"}, TAO_3),
+    ("tao-3.21.11 exports etlt; tao-5.0 and open export onnx", {"export.format": "etlt"}, {"export": None}),
+    ("the open toolkit exports fp32 or int8", {"export.dataType": "fp16"}, {**TAO_5, "export.dataType": "fp16"}),
+    ("the open toolkit has arch resnet with nlayers 10, 18 or 34", {f"{YOLO}.arch": "squeezenet"}, {f"{YOLO}.nlayers": 10}),
+    ("the open toolkit has arch resnet with nlayers 10, 18 or 34", {f"{YOLO}.nlayers": 50}, {**TAO_5, f"{YOLO}.nlayers": 50}),
+    (
+        "with queueName Kueue decides what runs; set suspend on its Workload, or stop the queue",
+        {"queueName": "gpus", "suspend": True},
+        {"queueName": "gpus"},
+    ),
+]
+
+
+@pytest.mark.parametrize(("message", "breaks", "keeps"), RULES)
+def test_rule(message: str, breaks: Changes, keeps: Changes, patched: Patch) -> None:
+    parse_spec(patched(keeps))
+    with pytest.raises(ValidationError) as error:
+        parse_spec(patched(breaks))
+    assert any(found["msg"].endswith(message) for found in error.value.errors())
+
+
+def test_every_rule_is_tested() -> None:
+    assert {rule.message for _, rule in _rules(Spec, set())} == {message for message, *_ in RULES}
+
+
+def test_every_rule_reads_fields_that_its_model_has() -> None:
+    for model, rule in _rules(Spec, set()):
+        fields = {field.alias or name for name, field in model.model_fields.items()}
+        assert any(f"self.{name}" in rule.cel for name in fields), rule
+        assert not rule.field or rule.field.split(".")[1] in fields, rule
+        assert "'" not in rule.message or '"' not in rule.message
+
+
+def _rules(model: type[Model], seen: set[type[Model]]) -> Iterator[tuple[type[Model], Rule]]:
+    """The rules of a model and of all that it is made of."""
+    if model in seen:
+        return
+    seen.add(model)
+    yield from ((model, rule) for rule in model.rules)
+    for field in model.model_fields.values():
+        for inner in _models(field.annotation):
+            yield from _rules(inner, seen)
+
+
+def _models(annotation: Any) -> Iterator[type[Model]]:
+    if isinstance(annotation, type) and issubclass(annotation, Model):
+        yield annotation
+    for argument in getattr(annotation, "__args__", ()):
+        yield from _models(argument)
