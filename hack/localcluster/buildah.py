@@ -13,7 +13,7 @@ from .images import Image
 from .layout import cache_root
 from .shell import run, service_environment
 
-_SETTINGS = "/run/build-settings"
+_SETTINGS = "/mnt"  # every base image has it, empty: mounting there leaves no folder behind
 _AUTHORITIES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 # Variables that carry a path to the authorities' file, and those that are handed on as they are.
 _BUNDLE_VARIABLES = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
@@ -88,12 +88,16 @@ class Buildah:
             tail = "\n".join(log.read_text(errors="replace").splitlines()[-25:])
             raise ClusterError(f"the build ended with {code}:\n{tail}\n  all of it: {log}")
 
+    def prune(self) -> None:
+        """Forget the cached steps of builds; the base image and the newest images stay."""
+        self._run("rmi", "--prune", "--force")
+
     def save(self, reference: str, archive: Path) -> None:
-        """Write an image as an OCI archive, not compressed: it goes no further than this machine."""
+        """Write an image as an OCI archive. zstd takes half the time of gzip, and an image with a trainer in it is large."""
         archive.parent.mkdir(parents=True, exist_ok=True)
         part = archive.with_suffix(".part")
         part.unlink(missing_ok=True)
-        self._run("push", "--quiet", "--disable-compression", reference, f"oci-archive:{part}:{reference}")
+        self._run("push", "--quiet", "--compression-format", "zstd", reference, f"oci-archive:{part}:{reference}")
         part.replace(archive)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 from . import packages
 from .addresses import API_PORT, SERVICES
 from .build import program
@@ -12,6 +10,7 @@ from .component import Component
 from .configs import CONTAINERD_SOCKET
 from .layout import HACK, Home
 from .record import Record
+from .shell import PYTHON
 
 _API_SERVER = "kube-apiserver"
 _ETCD = "http://127.0.0.1:2379"
@@ -166,6 +165,6 @@ def _kwok(home: Home, record: Record) -> Component:
 
 def _helper(home: Home, module: str) -> Component:
     """Give a component of our own: a module of this package, run by the Python that runs now."""
-    argv = (sys.executable, "-m", f"localcluster.{module}", "--name", home.name)
+    argv = (PYTHON, "-m", f"localcluster.{module}", "--name", home.name)
     environment = {"PYTHONPATH": str(HACK), "PYTHONUNBUFFERED": "1", "YOLO_STATE_DIR": str(home.root.parent)}
     return Component(module, argv, after=(_API_SERVER,), environment=environment)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from . import addresses, build, cgroups, components, configs, images_of_node, namespaces, network, objects, packages
-from .api import Api
 from .certs import Authority, Identity, write_kubeconfig
 from .choose import Flavour
 from .console import ClusterError, elapsed, say
@@ -155,17 +155,17 @@ def _wait_ready(home: Home, record: Record) -> None:
     _wait(home, lambda: inspect(home).healthy, deadline)
 
 
-def _wait(home: Home, true: object, deadline: float) -> None:
-    if not wait_until(true, deadline - time.monotonic(), poll=0.2):  # type: ignore[arg-type]
+def _wait(home: Home, true: Callable[[], bool], deadline: float) -> None:
+    if not wait_until(true, deadline - time.monotonic(), poll=0.2):
         raise ClusterError(f"cluster '{home.name}' is not ready: {inspect(home).trouble()}\n  logs: {home.logs}")
 
 
-def _retry(home: Home, act: object, deadline: float) -> None:
+def _retry(home: Home, act: Callable[[], None], deadline: float) -> None:
     """Do something that a server which has only just started may still refuse."""
 
     def attempt() -> bool:
         try:
-            act()  # type: ignore[operator]
+            act()
         except (OSError, ClusterError):
             return False
         return True
@@ -204,8 +204,3 @@ def _remove(folder: Path) -> None:
 def status(home: Home) -> Health:
     """Tell how the cluster is."""
     return inspect(home)
-
-
-def api_of(home: Home) -> Api:
-    """Give a client of a running cluster."""
-    return Record.load(home).api(home)

@@ -7,18 +7,22 @@ from pathlib import Path
 from . import build, namespaces, processes
 from .configs import CONTAINERD_SOCKET, PAUSE_IMAGE
 from .console import ClusterError
+from .images import digest_of
 from .layout import Home, cache_root
 from .ociarchive import write_single_file_image
 from .shell import run
 
 _START_SECONDS = 30
+_CTR = ("ctr", "--address", CONTAINERD_SOCKET, "--namespace", "k8s.io")
 
 
 def load(home: Home, archive: Path) -> str:
-    """Import an image archive (OCI's or Docker's); give what containerd says it imported."""
-    ctr = ["ctr", "-a", CONTAINERD_SOCKET, "-n", "k8s.io", "images", "import", "-"]
+    """Import an image archive (OCI's or Docker's) unless its image is there; give what there is to tell."""
+    digest = digest_of(archive)
+    if digest and digest in run(namespaces.inside(home, [*_CTR, "images", "list"])).stdout:
+        return f"cluster '{home.name}' has {archive.name} already"
     with archive.open("rb") as stream:
-        return run(namespaces.inside(home, ctr), stdin=stream).stdout.strip()
+        return run(namespaces.inside(home, [*_CTR, "images", "import", "-"]), stdin=stream).stdout.strip()
 
 
 def load_pause(home: Home) -> None:
@@ -34,5 +38,4 @@ def load_pause(home: Home) -> None:
 
 def _listens(home: Home) -> bool:
     """Tell whether containerd answers; its socket lies in the cluster's own /run, which only a process inside can see."""
-    version = ["ctr", "-a", CONTAINERD_SOCKET, "--timeout", "2s", "version"]
-    return run(namespaces.inside(home, version), check=False).returncode == 0
+    return run(namespaces.inside(home, [*_CTR, "--timeout", "2s", "version"]), check=False).returncode == 0

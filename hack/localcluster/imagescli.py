@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from . import backends, imagebuild
+from .buildah import Buildah
 from .console import ClusterError, say
 from .images import IMAGES, Image
 from .layout import Home
@@ -16,8 +17,9 @@ from .record import Record
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; give the exit status."""
     arguments = parser().parse_args(argv)
+    command: Callable[[argparse.Namespace], int] = arguments.command
     try:
-        return _build(arguments)
+        return command(arguments)
     except ClusterError as error:
         say(f"error: {error}")
         return 1
@@ -30,6 +32,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="hack/images", description="The project's images, built on this machine.")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     build = commands.add_parser("build", help="build images and print the paths of their archives")
+    build.set_defaults(command=_build)
     build.add_argument("images", nargs="*", metavar="IMAGE", help=f"{', '.join(IMAGES)} or all (default)")
     build.add_argument("--load", metavar="NAME", action="append", default=[], help="load them into this cluster, too")
     build.add_argument("--again", action="store_true", help="build though nothing changed")
@@ -37,7 +40,14 @@ def parser() -> argparse.ArgumentParser:
     build.add_argument("--context", type=Path, help="its context (default: its folder)")
     build.add_argument("--target", default="", help="its stage")
     build.add_argument("--tag", help="its image's name")
+    text = "forget the cached steps of builds, which take gigabytes in time"
+    commands.add_parser("prune", help=text, description=text).set_defaults(command=_prune)
     return top
+
+
+def _prune(_: argparse.Namespace) -> int:
+    Buildah().prune()
+    return 0
 
 
 def _build(arguments: argparse.Namespace) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from .addresses import Link
 from .console import ClusterError
 from .layout import HACK, Home
 from .processes import Identity
-from .shell import service_environment
+from .shell import PYTHON, service_environment
 
 _FILE = "processes.json"
 _GRACE_SECONDS = 8.0
@@ -25,7 +24,7 @@ def start(home: Home, link: Link) -> None:
     """
     argv = [
         "unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private",
-        sys.executable, "-m", "localcluster.supervisor", "--name", home.name,
+        PYTHON, "-m", "localcluster.supervisor", "--name", home.name,
     ]  # fmt: skip
     environment = {"PYTHONPATH": str(HACK), "PYTHONUNBUFFERED": "1", "YOLO_STATE_DIR": str(home.root.parent)}
     home.logs.mkdir(parents=True, exist_ok=True)

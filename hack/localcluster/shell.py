@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
@@ -12,6 +13,8 @@ from .console import ClusterError
 
 # iptables, runc and ip live in sbin, which an unprivileged login's PATH leaves out.
 PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin"])
+# The interpreter itself, not a virtual environment's: that may be made anew while a cluster runs on.
+PYTHON = str(getattr(sys, "_base_executable", sys.executable))
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
 

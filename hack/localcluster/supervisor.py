@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -174,13 +175,13 @@ def answers(probe: str, api: Api) -> bool:
     return True
 
 
-def _wake_on_signals(on_term: object) -> int:
+def _wake_on_signals(on_term: Callable[[], None]) -> int:
     """Let signals end a `select`: give the descriptor to select on."""
     reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: on_term())  # type: ignore[operator]
+        signal.signal(number, lambda *_: on_term())
     return reader
 
 
