@@ -6,16 +6,18 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from . import backends, build, packages
-from .choose import Flavour, choose, observe
+from .choose import Facts, Flavour, choose, observe
 from .console import ClusterError, say
 from .images import archive_of
 from .layout import DEFAULT_NAME, Home
 from .record import Record
 
 _DEFAULT_KWOK_NODES = 4
+_DEFAULT_GPUS = 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -67,31 +69,42 @@ def parser() -> argparse.ArgumentParser:
 def _add_up_options(up: argparse.ArgumentParser) -> None:
     up.add_argument("--flavour", choices=("auto", *(flavour.value for flavour in Flavour)), default="auto")
     up.add_argument("--context", help="use the existing cluster of this kubeconfig context (or YOLO_KUBECONTEXT)")
-    up.add_argument("--gpus", type=int, default=2, metavar="N", help="nvidia.com/gpu on each node (default: 2)")
+    up.add_argument("--gpus", type=int, metavar="N", help=f"nvidia.com/gpu on each node (default: {_DEFAULT_GPUS})")
     nodes = f"kwok: simulated nodes (default: {_DEFAULT_KWOK_NODES}); 0 leaves out scheduler and kwok"
     up.add_argument("--nodes", "--node-count", type=int, metavar="N", help=nodes)
-    up.add_argument("--audit", action="store_true", help="have the API server write an audit log (metadata, JSON lines)")
+    up.add_argument(
+        "--audit", action="store_true", default=None, help="have the API server write an audit log (metadata, JSON lines)"
+    )
     up.add_argument("--kwok-config", type=Path, metavar="FILE", help="kwok: pod Stages instead of hack/kwok/pods.yaml")
 
 
 def _up(arguments: argparse.Namespace) -> int:
-    facts = observe(arguments.context)
     home = Home.of(arguments.name)
-    known = Record.read(home)
+    wish = wanted(arguments, Record.read(home), observe(arguments.context))
+    backends.of(wish.flavour).up(home, wish)
+    return 0
+
+
+def wanted(arguments: argparse.Namespace, known: Record | None, facts: Facts) -> Record:
+    """Give what `up` asks for: what was said now, else what the cluster is already, else the defaults."""
     requested = known.flavour.value if known and arguments.flavour == "auto" and not arguments.context else arguments.flavour
-    flavour = choose(requested, facts)
-    default_nodes = _DEFAULT_KWOK_NODES if flavour is Flavour.KWOK else 1
-    wish = Record(
+    context = facts.context or (known.context if known else "")
+    flavour = choose(requested, replace(facts, context=context or None))
+    default = Record(
         name=arguments.name,
         flavour=flavour,
-        gpus=arguments.gpus,
-        nodes=arguments.nodes if arguments.nodes is not None else default_nodes,
-        audit=arguments.audit,
-        context=facts.context or "" if flavour is Flavour.KUBECONFIG else "",
-        kwok_config=str(arguments.kwok_config.resolve()) if arguments.kwok_config else "",
+        gpus=_DEFAULT_GPUS,
+        nodes=_DEFAULT_KWOK_NODES if flavour is Flavour.KWOK else 1,
     )
-    backends.of(flavour).up(home, wish)
-    return 0
+    base = known if known and known.flavour is flavour else default
+    said = {
+        "gpus": arguments.gpus,
+        "nodes": arguments.nodes,
+        "audit": arguments.audit,
+        "context": context if flavour is Flavour.KUBECONFIG else None,
+        "kwok_config": str(arguments.kwok_config.resolve()) if arguments.kwok_config else None,
+    }
+    return replace(base, **{field: value for field, value in said.items() if value is not None})
 
 
 def _down(arguments: argparse.Namespace) -> int:
