@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from yolo_v4.cpus import available_cpus
+from yolo_v4.cpus import compute_threads
 from yolo_v4.data.letterbox import Mean
 from yolo_v4.errors import ModelError
 
@@ -37,10 +37,11 @@ class TorchDetector:
     def __init__(self, path: Path, mean: Mean) -> None:
         from yolo_v4.model.device import pick_device
         from yolo_v4.model.files import load_model
+        from yolo_v4.model.head import Decoder
 
         model = load_model(path)
         self.classes = model.classes
-        self._head = model.head
+        self._decode = Decoder(model.head)
         self._mean = mean
         self._device = pick_device()
         import torch
@@ -52,11 +53,11 @@ class TorchDetector:
         import torch
 
         from yolo_v4.model.device import prepare_images
-        from yolo_v4.model.head import decode
+        from yolo_v4.model.head import corners_and_scores
 
         with torch.inference_mode():
             raws = self._network(prepare_images(torch.from_numpy(images).to(self._device), self._mean))
-            corners, scores = decode(raws, self._head)
+            corners, scores = corners_and_scores(self._decode(raws))
         return corners.cpu().numpy(), scores.cpu().numpy()
 
 
@@ -69,7 +70,7 @@ class OnnxDetector:
         if not path.is_file():
             raise ModelError(f"no model file {path}")
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = available_cpus()
+        options.intra_op_num_threads = compute_threads()
         options.log_severity_level = 3
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
-
 import torch
 
-from yolo_v4.cpus import available_cpus
+from yolo_v4.cpus import compute_threads
 
 
 def pick_device() -> torch.device:
-    """The first CUDA device, else the CPU with as many threads as the container may use."""
+    """The first CUDA device, else the CPU with as many threads as do it good."""
     if torch.cuda.is_available():
         return torch.device("cuda")
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or available_cpus()))
+    torch.set_num_threads(compute_threads())
     return torch.device("cpu")
 
 

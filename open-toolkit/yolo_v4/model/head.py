@@ -43,44 +43,72 @@ class Head:
         return big, mid, small
 
 
-class ScaleOutput(NamedTuple):
-    """One scale, decoded: boxes (batch, a, h, w, 4) as centre x, centre y, width, height in network pixels;
+class Candidates(NamedTuple):
+    """All anchors of all cells, decoded; in the order of ``Layout``.
 
-    logits (batch, a, h, w, 1 + classes): objectness, then classes.
+    boxes: (batch, n, 4) centre x, centre y, width, height in network pixels. logits: (batch, n, 1 + classes): objectness, then classes.
     """
 
     boxes: Tensor
     logits: Tensor
 
 
-def decode_scale(raw: Tensor, head: Head, scale: int) -> ScaleOutput:
-    """Decode one raw output (batch, a * (5 + classes), h, w), in float32."""
-    batch, _, height, width = raw.shape
-    anchors = torch.tensor(head.anchors[scale], device=raw.device)
-    raw = raw.float().view(batch, len(anchors), 5 + head.classes, height, width).permute(0, 1, 3, 4, 2)
-    extend = head.extends[scale]
-    rows, columns = torch.meshgrid(
-        torch.arange(height, device=raw.device), torch.arange(width, device=raw.device), indexing="ij"
-    )
-    offsets = torch.sigmoid(raw[..., :2]) * (1 + extend) - extend / 2
-    centres = (offsets + torch.stack([columns, rows], dim=-1)) * STRIDES[scale]
-    sides = torch.exp(raw[..., 2:4].clamp(max=MAXIMUM_LOG_SCALE)) * anchors.view(1, -1, 1, 1, 2)
-    return ScaleOutput(torch.cat([centres, sides], dim=-1), raw[..., 4:])
+class Layout:
+    """Where the candidates of one input size lie: scale by scale, coarse to fine, then anchor, row, column."""
+
+    def __init__(self, head: Head, grids: list[tuple[int, int]], device: torch.device) -> None:
+        """``grids`` are (rows, columns) of the scales."""
+        origins, anchors, strides, extends = [], [], [], []
+        for scale, (rows, columns) in enumerate(grids):
+            y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+            count = len(head.anchors[scale])
+            origins.append(torch.stack([x, y], dim=-1).view(1, -1, 2).expand(count, -1, 2).reshape(-1, 2))
+            shapes = torch.tensor(head.anchors[scale]).view(count, 1, 2)
+            anchors.append(shapes.expand(count, rows * columns, 2).reshape(-1, 2))
+            strides.append(torch.full((count * rows * columns, 1), float(STRIDES[scale])))
+            extends.append(torch.full((count * rows * columns, 1), head.extends[scale]))
+        stride, extend = torch.cat(strides), torch.cat(extends)
+        # centre = (sigmoid(t) * (1 + extend) - extend / 2 + origin) * stride, as one product and one sum.
+        self.centre_factor = ((1 + extend) * stride).to(device)
+        self.centre_offset = ((torch.cat(origins) - extend / 2) * stride).to(device)
+        self.anchors = torch.cat(anchors).to(device)
+        self.grids = grids
+        self.first = [0]
+        for scale, (rows, columns) in enumerate(grids):
+            self.first.append(self.first[-1] + len(head.anchors[scale]) * rows * columns)
 
 
-def decode(raws: tuple[Tensor, Tensor, Tensor], head: Head) -> tuple[Tensor, Tensor]:
-    """All scales as one list of candidates.
+class Decoder:
+    """Turns raw outputs into candidates; keeps the layouts of the input sizes that it has met."""
 
-    Returns:
-        Corners (batch, n, 4) x1 y1 x2 y2 in network pixels, and scores (batch, n, classes): objectness times class probability.
+    def __init__(self, head: Head) -> None:
+        self._head = head
+        self._layouts: dict[tuple[object, ...], Layout] = {}
 
-    """
-    corners, scores = [], []
-    for scale, raw in enumerate(raws):
-        output = decode_scale(raw, head, scale)
-        probabilities = torch.sigmoid(output.logits)
-        boxes = output.boxes.flatten(1, 3)
-        half = boxes[..., 2:] / 2
-        corners.append(torch.cat([boxes[..., :2] - half, boxes[..., :2] + half], dim=-1))
-        scores.append((probabilities[..., :1] * probabilities[..., 1:]).flatten(1, 3))
-    return torch.cat(corners, 1), torch.cat(scores, 1)
+    def layout(self, raws: tuple[Tensor, Tensor, Tensor]) -> Layout:
+        """The layout of these outputs."""
+        grids = [(raw.shape[2], raw.shape[3]) for raw in raws]
+        key = (*grids, raws[0].device)
+        if key not in self._layouts:
+            self._layouts[key] = Layout(self._head, grids, raws[0].device)
+        return self._layouts[key]
+
+    def __call__(self, raws: tuple[Tensor, Tensor, Tensor]) -> Candidates:
+        """Decode the three raw outputs (batch, anchors * (5 + classes), h, w), coarse to fine, in float32."""
+        layout = self.layout(raws)
+        parts = []
+        for raw, count in zip(raws, self._head.counts, strict=True):
+            batch, _, rows, columns = raw.shape
+            parts.append(raw.view(batch, count, 5 + self._head.classes, rows * columns).transpose(2, 3).flatten(1, 2))
+        flat = torch.cat(parts, dim=1).float()
+        centres = torch.sigmoid(flat[..., :2]) * layout.centre_factor + layout.centre_offset
+        sides = torch.exp(flat[..., 2:4].clamp(max=MAXIMUM_LOG_SCALE)) * layout.anchors
+        return Candidates(torch.cat([centres, sides], dim=-1), flat[..., 4:])
+
+
+def corners_and_scores(candidates: Candidates) -> tuple[Tensor, Tensor]:
+    """Corners (batch, n, 4) x1 y1 x2 y2 in network pixels, and scores (batch, n, classes): objectness times class probability."""
+    boxes, probabilities = candidates.boxes, torch.sigmoid(candidates.logits)
+    half = boxes[..., 2:] / 2
+    corners = torch.cat([boxes[..., :2] - half, boxes[..., :2] + half], dim=-1)
+    return corners, probabilities[..., :1] * probabilities[..., 1:]

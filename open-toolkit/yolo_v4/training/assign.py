@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Assignment:
-    """The responsible anchors of one scale; parallel int64 arrays (k,), ``target`` indexes the targets' rows."""
+    """The responsible anchors; parallel int64 arrays (k,).
+
+    image: index in the batch. place: index among an image's candidates (scale by scale, anchor, row, column). target: index among
+    the targets.
+    """
 
     image: NDArray[np.int64]
-    anchor: NDArray[np.int64]
-    row: NDArray[np.int64]
-    column: NDArray[np.int64]
+    place: NDArray[np.int64]
     target: NDArray[np.int64]
 
 
@@ -26,8 +28,8 @@ def assign(
     grids: Sequence[tuple[int, int]],
     strides: Sequence[int],
     matching_iou: float,
-) -> list[Assignment]:
-    """Match objects to anchors by the overlap of their shapes.
+) -> Assignment:
+    """Match objects to anchors by the overlap of their shapes, in the cell that holds the object's centre.
 
     The best anchor of all scales is always taken, and every other one that overlaps by more than ``matching_iou``. Where two
     objects want the same anchor of the same cell, the better fit has it.
@@ -41,25 +43,25 @@ def assign(
 
     """
     flat = np.array([anchor for scale in anchors for anchor in scale], dtype=np.float32)
+    counts = [len(scale) for scale in anchors]
+    rows, columns, stride = (
+        np.repeat(values, counts) for values in ([g[0] for g in grids], [g[1] for g in grids], strides)
+    )
+    cells = rows * columns
+    first = np.concatenate([[0], np.cumsum(cells)[:-1]])
     overlap = shape_iou(targets[:, 4:6], flat)
     matches = overlap > matching_iou
     if len(targets):
         matches[np.arange(len(targets)), overlap.argmax(axis=1)] = True
-    result, first = [], 0
-    for scale, (rows, columns) in enumerate(grids):
-        count = len(anchors[scale])
-        target, anchor = np.nonzero(matches[:, first : first + count])
-        fit = overlap[target, first + anchor]
-        image = targets[target, 0].astype(np.int64)
-        column = np.clip(targets[target, 2] / strides[scale], 0, columns - 1).astype(np.int64)
-        row = np.clip(targets[target, 3] / strides[scale], 0, rows - 1).astype(np.int64)
-        slot = ((image * count + anchor) * rows + row) * columns + column
-        best_first = np.argsort(-fit, kind="stable")
-        _, unique = np.unique(slot[best_first], return_index=True)
-        kept = best_first[unique]
-        result.append(Assignment(image[kept], anchor[kept], row[kept], column[kept], target[kept]))
-        first += count
-    return result
+    target, anchor = np.nonzero(matches)
+    column = np.clip(targets[target, 2] / stride[anchor], 0, columns[anchor] - 1).astype(np.int64)
+    row = np.clip(targets[target, 3] / stride[anchor], 0, rows[anchor] - 1).astype(np.int64)
+    place = first[anchor] + row * columns[anchor] + column
+    image = targets[target, 0].astype(np.int64)
+    best_first = np.argsort(-overlap[target, anchor], kind="stable")
+    _, unique = np.unique((image * int(cells.sum()) + place)[best_first], return_index=True)
+    kept = best_first[unique]
+    return Assignment(image[kept], place[kept], target[kept])
 
 
 def shape_iou(sizes: NDArray[np.float32], anchors: NDArray[np.float32]) -> NDArray[np.float32]:

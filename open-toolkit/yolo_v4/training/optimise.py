@@ -21,6 +21,7 @@ def make_optimizer(config: Optimizer, parameters: Iterable[nn.Parameter], rate: 
             betas=(config.adam.beta1, config.adam.beta2),
             eps=config.adam.epsilon,
             amsgrad=config.adam.amsgrad,
+            fused=True,
         )
     if config.sgd is not None:
         momentum = config.sgd.momentum

@@ -24,7 +24,7 @@ from yolo_v4.errors import DivergedError, InterruptedRunError, ModelError
 from yolo_v4.evaluation.evaluate import Evaluation, evaluate
 from yolo_v4.model.device import prepare_images
 from yolo_v4.model.files import Model, pack, write_packed
-from yolo_v4.model.head import decode
+from yolo_v4.model.head import Decoder, corners_and_scores
 from yolo_v4.reporting.bars import KerasBar
 from yolo_v4.reporting.status import RUNNING, StatusLog, epoch_numbers
 from yolo_v4.reporting.table import precision_table
@@ -36,9 +36,6 @@ from yolo_v4.training.optimise import Penalty, freeze, make_optimizer, set_train
 from yolo_v4.training.schedule import make_schedule
 from yolo_v4.training.setup import Start
 from yolo_v4.training.stopping import EarlyStop
-
-_GRADIENT_LIMIT = 10.0
-"""Norm to which gradients are clipped: the first steps on hard mosaics are otherwise wild."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +168,6 @@ class Trainer:
         loss: Tensor = self._loss(raws, batch.targets) + self._penalty()
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self._network.parameters(), _GRADIENT_LIMIT)
         self._optimizer.step()
         if self._average is not None:
             self._average.update(self._network)
@@ -184,6 +180,7 @@ class Trainer:
         """Average precision and the loss without its penalty, over the validation images."""
         network = self._average.network if self._average is not None else self._network
         network.eval()
+        decode = Decoder(self._model.head)
         losses: list[float] = []
         counts: list[int] = []
 
@@ -194,7 +191,7 @@ class Trainer:
             raws = network(prepare_images(torch.from_numpy(images).to(self._precision.device), self._mean))
             losses.append(float(self._loss(raws, targets)))
             counts.append(len(images))
-            corners, scores = decode(raws, self._model.head)
+            corners, scores = corners_and_scores(decode(raws))
             return corners.cpu().numpy(), scores.cpu().numpy()
 
         result = evaluate(
