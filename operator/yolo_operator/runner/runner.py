@@ -507,7 +507,8 @@ class OutputParser:
         self.epochs: Optional[int] = None
         self.step: Optional[int] = None
         self.steps: Optional[int] = None
-        self.loss = self.map = self.validation_loss = self.ratio = math.nan  # nan: not printed, or printed as nan
+        self.loss: Optional[float] = None
+        self.map = self.validation_loss = self.ratio = math.nan  # nan: not printed, or printed as nan
         self.eta: Optional[float] = None
         self.epoch_seconds: Optional[float] = None
         self.ap: Dict[str, float] = {}
@@ -728,8 +729,9 @@ def judge_training(stage: Stage) -> Dict[str, Any]:
     rows = {**parser.history, **keep_training_log(stage)}
     found = complete_checkpoints(stage, rows)
     done = max([parser.completed, *found, *rows])
-    if parser.invalid_loss or (rows and math.isnan(finite(rows[max(rows)].get("loss", 0), math.nan))):
-        raise StageError("NonFiniteLoss", f"epoch {max(rows, default=parser.epoch)}")
+    losses = [parser.loss, rows[max(rows)].get("loss") if rows else None]
+    if parser.invalid_loss or any(loss is not None and not math.isfinite(loss) for loss in losses):
+        raise StageError("NonFiniteLoss", f"epoch {parser.epoch or max(rows)}")
     if done < epochs and not parser.early_stopped:
         raise StageError("InterruptedWithoutSignal", f"after epoch {done} of {epochs}")
     wanted = str(stage.instructions.get("checkpoint", "best"))
@@ -970,7 +972,7 @@ def read_json(path: str) -> Optional[Dict[str, Any]]:
 
 def write_atomically(path: str, content: bytes, only_new: bool = False) -> None:
     """Whoever reads the file sees it whole or as it was; `only_new` leaves one alone that is there, even in a race."""
-    temporary = f"{path}.{os.getpid()}.tmp"
+    temporary = f"{path}.{os.uname().nodename}-{os.getpid()}.tmp"  # a pod's name: in each container we are process 1
     with open(temporary, "wb") as file:
         file.write(content)
         file.flush()

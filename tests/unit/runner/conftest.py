@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -118,7 +119,7 @@ class Bench:
         path.write_text(f"emulated model\nkey {hashlib.sha256(key.encode()).hexdigest()}\n")
         return path
 
-    def start(self, instructions: dict[str, Any], **environment: str) -> subprocess.Popen[bytes]:
+    def start(self, instructions: dict[str, Any], under: Sequence[str] = (), **environment: str) -> subprocess.Popen[bytes]:
         mount = self.root / "etc"
         mount.mkdir(parents=True, exist_ok=True)
         self.workspace.mkdir(exist_ok=True)
@@ -128,7 +129,8 @@ class Bench:
         self.termination_log.write_bytes(b"")
         path = f"{ROOT / 'tests' / 'emulator'}{os.pathsep}{os.environ['PATH']}"
         return subprocess.Popen(
-            [self.python, str(RUNNER), str(mount / "instructions.json")], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            [*under, self.python, str(RUNNER), str(mount / "instructions.json")],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             env={**os.environ, "PATH": path, "YOLO_TERMINATION_LOG": str(self.termination_log), "YOLO_TOOLKIT_KEY": KEY,
                  **self.environment, **environment})
 

@@ -190,6 +190,7 @@ def test_an_inference_counts_its_detections(benches: Bench, dialect: str) -> Non
 @pytest.mark.parametrize(("emulate", "dialect", "code", "reason", "kind", "says"), [
     ("nan-loss", "3.21", 10, "NonFiniteLoss", "user", "(epoch 2): lower trainingConfig.learningRate"),
     ("nan-loss", "5.0", 10, "NonFiniteLoss", "user", "(epoch 2)"),
+    ("quiet-nan-loss", "3.21", 10, "NonFiniteLoss", "user", "(epoch 2)"),
     ("interrupted-exit-0", "3.21", 11, "InterruptedWithoutSignal", "transient", "after epoch 1 of 4"),
     ("interrupted-exit-0", "5.0", 11, "InterruptedWithoutSignal", "transient", "was interrupted"),
     ("artifact-missing", "3.21", 11, "ArtifactMissing", "transient", "left no checkpoint"),
@@ -402,6 +403,29 @@ def test_a_process_left_behind_does_not_hold_the_stage(benches: Bench) -> None:
     outcome = benches.run(benches.train(), "orphan")
     assert verdict(outcome) == (0, "Succeeded", "Completed", "")
     assert time.monotonic() - started < 20
+
+
+@pytest.mark.skipif(subprocess.run(["unshare", "-pf", "true"], capture_output=True, check=False).returncode != 0,
+                    reason="needs the right to make a PID namespace")
+def test_as_process_1_it_forwards_sigterm_and_reaps_orphans(benches: Bench) -> None:
+    script = (
+        "import os, time\n"
+        "for _ in range(3):\n"
+        "    if os.fork() == 0:\n"
+        "        if os.fork() == 0:\n"
+        "            time.sleep(0.2)\n"  # by then its parent is gone: it is process 1's
+        "        os._exit(0)\n"
+        "    os.wait()\n"
+        "time.sleep(1)\n"
+        "states = [open(f'/proc/{pid}/stat').read().rsplit(')')[-1].split()[0] for pid in os.listdir('/proc') if pid.isdigit()]\n"
+        "print('zombies', states.count('Z'), 'of', len(states), flush=True)\n"
+        "time.sleep(60)\n")
+    instructions = benches.instructions("train", argv=["python3", "-c", script])
+    process = benches.start(instructions, under=["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"])
+    wait_for(benches, "zombies 0 of 2")
+    children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True).stdout.split()
+    os.kill(int(children[0]), signal.SIGTERM)
+    assert verdict(benches.wait(process))[:3] == (143, "Interrupted", "Interrupted")
 
 
 # ---- the key, and what is served ---------------------------------------------------------------------------------------------
