@@ -1,0 +1,1 @@
+"""Removing channels whose kernels are small."""
