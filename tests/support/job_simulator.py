@@ -228,7 +228,7 @@ class JobSimulator:
             self.cluster.mark_deleted(JOBS, job["metadata"]["namespace"], job["metadata"]["name"], foreground=True)
         elif outcome is Outcome.DISRUPTED and len(self.pods_of(job)) == 1:
             condition = self._condition("DisruptionTarget", "EvictionByEvictionAPI")
-            self._terminate(pod, 143, "", reason="Error", conditions=[condition])
+            self._terminate(pod, 143, self._interrupted(pod), conditions=[condition])
         else:
             self._end_container(job, pod, outcome)
 
@@ -275,8 +275,9 @@ class JobSimulator:
     def _remove_pod(self, pod: Object) -> None:
         meta = pod["metadata"]
         if pod["status"]["phase"] == "Running":
-            instructions = json.loads(meta["annotations"][resource.ANNOTATION_INSTRUCTIONS])
-            self._terminate(pod, 143, json.dumps(report_of(instructions, "Interrupted", "Interrupted", "infrastructure")))
+            # A toolkit that does not hear the signal is killed and reports nothing.
+            heard = self.rng is None or self.rng.random() < 0.5
+            self._terminate(pod, 143 if heard else 137, self._interrupted(pod) if heard else "")
             return
         job = self.cluster.peek(JOBS, meta["namespace"], meta["labels"][JOB_NAME])
         if self.rng is not None and job and owner_of(pod) == job["metadata"]["uid"] and self.rng.random() < 0.5:
@@ -285,6 +286,10 @@ class JobSimulator:
             if terminated and not is_finished(job):
                 self._judge(job, pod)
         self.cluster.remove(PODS, meta["namespace"], meta["name"])
+
+    def _interrupted(self, pod: Object) -> str:
+        instructions = json.loads(pod["metadata"]["annotations"][resource.ANNOTATION_INSTRUCTIONS])
+        return json.dumps(report_of(instructions, "Interrupted", "Interrupted", "infrastructure"))
 
     def _patch_pod(self, pod: Object, namespace: str, status: Object) -> None:
         self.cluster.update(PODS, namespace, pod["metadata"]["name"], {"status": status}, subresource="status")

@@ -313,7 +313,9 @@ class MemoryCluster:
             raise ApiError(404, "NotFound", f'{kind.plural} "{name}" not found')
         expected = (body.get("metadata") or {}).get("resourceVersion")
         if expected is not None and expected != known["metadata"]["resourceVersion"]:
-            raise ApiError(409, "Conflict", f'Operation cannot be fulfilled on {kind.plural} "{name}": the object has been modified')
+            raise ApiError(
+                409, "Conflict", f'Operation cannot be fulfilled on {kind.plural} "{name}": the object has been modified'
+            )
         if subresource == "status":
             changed = {**known, "status": apply_merge_patch(known.get("status") or {}, body.get("status") or {})}
             _check_status(kind, changed)

@@ -59,8 +59,11 @@ class Table(Generic[V]):
         """The object, if it is known."""
         return self._rows.get((namespace, name))
 
-    def put(self, namespace: str, name: str, row: V) -> bool:
-        """Take it in; false when something at least as new is known."""
+    def put(self, namespace: str, name: str, row: V, *, live: bool = False) -> bool:
+        """Take it in; false when something at least as new is known. `live`: the API server has just shown that it exists."""
+        if live:
+            # It was only out of sight: what a selector hides looks deleted to a watch and to a list.
+            self._graves.pop(row.uid, None)
         if self._graves.get(row.uid, -1) >= row.resource_version:
             return False
         known = self._rows.get((namespace, name))
@@ -163,14 +166,24 @@ class Cache:
 
     # --- Jobs and Pods ---
 
-    def put_job(self, body: Object) -> Key | None:
+    def put_job(self, body: Object, *, live: bool = False) -> Key | None:
         """Take it in; its experiment's key when that was news."""
-        view = job_view(body)
-        return self._put(self.jobs, self._jobs_of, view)
+        return self._put(self.jobs, self._jobs_of, job_view(body), live=live)
 
     def put_pod(self, body: Object) -> Key | None:
         """Take it in; its experiment's key when that was news."""
         return self._put(self.pods, self._pods_of, pod_view(body))
+
+    def put_pods_of(self, key: Key, job: str, bodies: list[Object]) -> None:
+        """All pods of a Job, as the API server has just shown them."""
+        listed = {body["metadata"]["uid"] for body in bodies}
+        known = [self.pods.get(key.namespace, name) for name in self._pods_of.get(key, ())]
+        for pod in known:
+            if pod is not None and pod.job == job and pod.uid not in listed:
+                self.pods.remove(pod.namespace, pod.name, pod.uid, pod.resource_version)
+                _forget([pod], self._pods_of)
+        for body in bodies:
+            self._put(self.pods, self._pods_of, pod_view(body), live=True)
 
     def remove_job(self, body: Object) -> Key | None:
         """Forget it; its experiment's key when it was known."""
@@ -188,8 +201,8 @@ class Cache:
         """Forget those that a list does not show."""
         return _forget(self.pods.sweep(listed, version, served), self._pods_of)
 
-    def _put(self, table: Table[Any], index: dict[Key, set[str]], view: JobView | PodView) -> Key | None:
-        if not table.put(view.namespace, view.name, view):
+    def _put(self, table: Table[Any], index: dict[Key, set[str]], view: JobView | PodView, *, live: bool = False) -> Key | None:
+        if not table.put(view.namespace, view.name, view, live=live):
             return None
         key = Key(view.namespace, view.owner_name)
         index[key].add(view.name)

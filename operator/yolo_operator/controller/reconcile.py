@@ -16,7 +16,7 @@ from yolo_operator.controller.cache import Cache, ExperimentRow, Key
 from yolo_operator.controller.recorder import Recorder
 from yolo_operator.kube import job as kube_job
 from yolo_operator.kube.claim import claim_manifest
-from yolo_operator.kube.cluster import CLAIMS, EXPERIMENTS, JOBS, Cluster, Kind, Object
+from yolo_operator.kube.cluster import CLAIMS, EXPERIMENTS, JOBS, PODS, Cluster, Kind, Object
 from yolo_operator.kube.errors import ApiError
 from yolo_operator.kube.merge import merge_patch
 from yolo_operator.kube.runner_map import ensure_runner
@@ -97,28 +97,35 @@ class Reconciler:
     async def _decide(self, row: ExperimentRow, experiment: Experiment) -> Plan:
         """A plan that rests on nothing that a live look could disprove."""
         absent: set[str] = set()
+        looked: set[str] = set()
         claim = ClaimState.UNKNOWN
         for _ in range(LOOKS):
-            observed = self._observed(row, frozenset(absent), claim)
+            observed = replace(self._observed(row), absent=frozenset(absent), looked=frozenset(looked), claim=claim)
             decision = plan(experiment, observed, self.clock())
             if decision.check_claim:
                 claim = await self._claim_state(experiment)
             elif decision.confirm:
                 for name in decision.confirm:
-                    body = await self.cluster.get(JOBS, row.key.namespace, name)
-                    if body is None or not controlled_by(body, experiment.uid):
-                        absent.add(name)
-                    else:
-                        self.cache.put_job(body)
+                    (looked if await self._look_at(row, name) else absent).add(name)
             else:
                 break
         return decision
 
-    def _observed(self, row: ExperimentRow, absent: frozenset[str], claim: ClaimState) -> Observed:
+    async def _look_at(self, row: ExperimentRow, name: str) -> bool:
+        """A live look at a Job and its pods; whether it exists."""
+        body = await self.cluster.get(JOBS, row.key.namespace, name)
+        if body is None or not controlled_by(body, row.uid):
+            return False
+        self.cache.put_job(body, live=True)
+        pages = self.cluster.pages(PODS, row.key.namespace, selector=f"batch.kubernetes.io/job-name={name}")
+        self.cache.put_pods_of(row.key, name, [pod async for page in pages for pod in page.items])
+        return True
+
+    def _observed(self, row: ExperimentRow) -> Observed:
         observed = self.cache.observed(row)
         names = {job.name: f"{row.key.namespace}/{job.name}" for job in observed.jobs}
         live = {name: self.progress[place] for name, place in names.items() if place in self.progress}
-        return replace(observed, absent=absent, claim=claim, progress=live)
+        return replace(observed, progress=live)
 
     async def _claim_state(self, experiment: Experiment) -> ClaimState:
         name = experiment.spec.workspace.claim_name or claim_name(experiment.name)
@@ -147,7 +154,7 @@ class Reconciler:
         await self._ensure_runner(experiment.namespace)
         settings = kube_job.JobSettings(self.operator_image, str(self.runner["metadata"]["name"]))
         body = await self._create(JOBS, experiment, kube_job.job_manifest(experiment, action, settings))
-        self.cache.put_job(body)
+        self.cache.put_job(body, live=True)
         logger.info("%s/%s: stage %s runs as Job %s", experiment.namespace, experiment.name, action.run.key, action.name)
 
     async def _create(self, kind: Kind, experiment: Experiment, manifest: Object) -> Object:

@@ -175,15 +175,19 @@ def _look_at_attempt(step: Step, experiment: Experiment, mine: list[JobView], ob
         if name not in observed.absent:
             step.confirm.append(name)
         elif suspended or record.reason == SUSPENDED:
-            step.record = _ended(
-                record, StageState.SUSPENDED, SUSPENDED, "stopped by spec.suspend; goes on from its last checkpoint"
-            )
+            step.record = _stopped(record)
         else:
             gone = Verdict(False, "JobDeleted", f"Job {name} was deleted by someone", FailureClass.INFRASTRUCTURE)
             step.record = _failed(record, gone, _retry(experiment.spec, record.name), now)
     elif job.finished:
-        pods = tuple(pod for pod in observed.pods if pod.job == job.name)
-        step.record = _settle(record, judge(job, pods), _retry(experiment.spec, record.name), now)
+        verdict = judge(job, tuple(pod for pod in observed.pods if pod.job == job.name))
+        if not verdict.succeeded and name not in observed.looked:
+            # The pods' watch may be behind the Jobs': no failure is believed before a live look.
+            step.confirm.append(name)
+        elif not verdict.succeeded and record.reason == SUSPENDED:
+            step.record = _stopped(record)
+        else:
+            step.record = _settle(record, verdict, _retry(experiment.spec, record.name), now)
     elif suspended:
         if not job.deleting:
             step.actions.append(DeleteJob(job.name, job.uid, "spec.suspend is true"))
@@ -305,6 +309,10 @@ def backoff(failure: FailureClass, failures: int, record: StageStatus, retry: Re
 
 def _ended(record: StageStatus, state: StageState, reason: str, message: str) -> StageStatus:
     return record.model_copy(update={"state": state, "job": None, "reason": reason, "message": message, "progress": None})
+
+
+def _stopped(record: StageStatus) -> StageStatus:
+    return _ended(record, StageState.SUSPENDED, SUSPENDED, "stopped by spec.suspend; goes on from its last checkpoint")
 
 
 def _retry(spec: Spec, stage: str) -> Retry:

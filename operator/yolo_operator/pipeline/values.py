@@ -127,6 +127,8 @@ class Observed:
     pods: tuple[PodView, ...] = ()
     absent: frozenset[str] = frozenset()
     """Job names that a live GET has shown not to exist."""
+    looked: frozenset[str] = frozenset()
+    """Names of finished Jobs whose pods are as a live list shows them."""
     claim: ClaimState = ClaimState.UNKNOWN
     rival: str | None = None
     """An older experiment that has the same workspace directory."""
@@ -206,7 +208,7 @@ class Plan:
     status: Status
     actions: tuple[Action, ...] = ()
     confirm: tuple[str, ...] = ()
-    """Jobs that should be there and are not in the cache: look at the API server before deciding anything from that."""
+    """Jobs that are not in the cache though they should be, or ended badly: look at the API server before deciding from that."""
     check_claim: bool = False
     """Whether the workspace's claim must be looked up before anything starts."""
     requeue_seconds: float | None = None

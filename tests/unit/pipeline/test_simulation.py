@@ -1,0 +1,202 @@
+"""Whole experiments under random failures, lost and late observations, restarts and crashes: one end, and no step twice."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from job_simulator import Outcome, default_map, default_ratio, stage_of
+from memory_cluster import Crash, Fault
+from oracle import Expected, expect
+from world import World, timeless
+from yolo_operator.api import resource
+from yolo_operator.kube.cluster import EXPERIMENTS, JOBS
+from yolo_operator.kube.errors import ApiError
+
+from examples import NAME, NAMESPACE, small_spec, whole_spec
+
+THRESHOLDS = (0.1, 0.3, 0.5, 0.7)
+
+# What happens on the way comes by a seed: shrinking it takes long and explains nothing.
+runs = settings(
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+
+
+@st.composite
+def specs(draw: st.DrawFn) -> dict[str, Any]:
+    """Any subset of the stages."""
+    changes: dict[str, Any] = {
+        "maxParallel": draw(st.integers(1, 4)),
+        "retry": {"limit": draw(st.integers(0, 2)), "backoffSeconds": draw(st.sampled_from([1, 10]))},
+    }
+    if draw(st.booleans()):
+        changes["export"] = None
+    if draw(st.booleans()):
+        changes["inference"] = None
+    thresholds = draw(st.lists(st.sampled_from(THRESHOLDS), max_size=3, unique=True))
+    if not thresholds:
+        return whole_spec(**changes, prune=None, retrain=None)
+    select = draw(st.sampled_from([{"maxMapDrop": 0.02}, {"maxMapDrop": 0.0}, {"threshold": thresholds[-1]}]))
+    if draw(st.booleans()):
+        changes["retrain"] = None
+    return whole_spec(**changes, prune={"thresholds": thresholds, "select": select})
+
+
+_STAGES = [
+    ("prepare", ""),
+    ("anchors", ""),
+    ("train", ""),
+    ("evaluate", ""),
+    *((name, f"{threshold:g}") for name in ("prune", "evaluate-pruned") for threshold in THRESHOLDS),
+    ("retrain", ""),
+    ("evaluate-retrained", ""),
+    ("export", ""),
+    ("evaluate-exported", ""),
+    ("inference", ""),
+]
+
+# Deleting a Job by hand takes the attempt's number with it when the operator dies in between: it has tests of its own.
+_ACCIDENTS = [outcome for outcome in Outcome if outcome not in (Outcome.SUCCESS, Outcome.USER)]
+_SOME = st.lists(st.sampled_from(_ACCIDENTS), min_size=1, max_size=3)
+_FATAL = st.builds(lambda before: [*before, Outcome.USER], st.lists(st.sampled_from(_ACCIDENTS), max_size=1))
+scripts = st.dictionaries(st.sampled_from(_STAGES), st.one_of(_SOME, _SOME, _FATAL), max_size=4)
+
+
+@dataclass
+class Weather:
+    """How badly things go: probabilities a round."""
+
+    late: float = 0.0
+    twice: float = 0.0
+    gap: float = 0.0
+    restart: float = 0.0
+    crash: float = 0.0
+    refusal: float = 0.0
+
+
+STORM = Weather(late=0.5, twice=0.2, gap=0.05, restart=0.05, crash=0.05, refusal=0.05)
+
+
+class Watchman:
+    """Checks after every round what must always hold."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.attempts: dict[tuple[str, str, str], int] = {}
+
+    def look(self) -> None:
+        problems = self.world.simulator.problems
+        assert not problems, problems
+        known: dict[tuple[str, str, str], int] = {}
+        for record in self.world.status().get("stages") or ():
+            key = (record["name"], record.get("variant", ""), record.get("digest", ""))
+            known[key] = record["attempt"]
+            assert record["attempt"] >= self.attempts.get(key, 0), f"attempts of {key} went back"
+        self.attempts |= known
+
+
+def disturbed(spec: dict[str, Any], script: dict[tuple[str, str], list[Outcome]], weather: Weather, seed: int) -> World:
+    """A run to its end in this weather."""
+    rng = random.Random(seed)
+    world = World(spec, script, rng=rng if weather != Weather() else None)
+    watchman = Watchman(world)
+    for _ in range(1500):
+        _happen(world, weather, rng)
+        world.work()
+        watchman.look()
+        moved = world.simulator.tick()
+        world.clock.advance(1)
+        if not moved and (world.status().get("phase") in ("Succeeded", "Failed") or rng.random() < 0.2):
+            world.cluster.faults.clear()
+            if rng.random() < 0.5 and world.status().get("phase") in ("Succeeded", "Failed"):
+                break
+            world.operator.resync()
+    return world.rest()
+
+
+def _happen(world: World, weather: Weather, rng: random.Random) -> None:
+    if rng.random() < weather.restart:
+        world.restart()
+    if rng.random() < weather.crash:
+        world.cluster.faults[world.cluster.writes + rng.randint(1, 3)] = Fault(Crash(), after=rng.random() < 0.5)
+    if rng.random() < weather.refusal:
+        error = rng.choice(
+            [ApiError(0, "TimeoutError", "no answer"), ApiError(500, "InternalError", "etcd"), ApiError(429, "", "")]
+        )
+        world.cluster.faults[world.cluster.writes + rng.randint(1, 3)] = Fault(error, after=rng.random() < 0.5)
+    for watch in world.operator.watches.values():
+        if rng.random() < weather.gap:
+            world.operator.gap(watch)
+        while watch.pending and rng.random() >= weather.late:
+            world.operator.take(watch, twice=rng.random() < weather.twice)
+
+
+def check_end(world: World, expected: Expected) -> None:
+    """The end is the one that spec and script ask for."""
+    status, states = world.status(), world.states()
+    jobs = Counter(f"{stage} {variant}".strip() for stage, variant in map(stage_of, world.created_jobs()))
+    assert status["phase"] == expected.phase
+    assert not world.simulator.problems
+    assert (status.get("chosen") or {}).get("variant") == expected.chosen
+    for stage, state in states.items():
+        if state == "Succeeded":
+            assert jobs[stage] == expected.succeeded[stage]
+        elif state == "Failed":
+            assert jobs[stage] == expected.failed[stage]
+        else:
+            assert state == "Skipped"
+            assert expected.phase == "Failed"
+    for record in status["stages"]:
+        stage = f"{record['name']} {record.get('variant', '')}".strip()
+        assert record["attempt"] == jobs[stage]
+        assert "job" not in record
+    if expected.phase == "Succeeded":
+        assert set(states) == set(expected.succeeded)
+        assert world.condition("Complete")["status"] == "True"
+    else:
+        assert world.condition("Failed")["status"] == "True"
+        assert world.condition("Complete")["status"] == "False"
+        assert expected.reason in (None, world.condition("Failed")["reason"]) or expected.failed
+    for condition in status["conditions"]:
+        assert condition["observedGeneration"] == status["observedGeneration"]
+    assert world.condition("Reconciling")["status"] == "False"
+
+
+def check_quiet(world: World) -> None:
+    """Nothing writes any more: neither this process nor the next one."""
+    writes = world.cluster.writes
+    world.operator.queue.add(next(iter(world.operator.cache.experiments)).key)
+    world.work()
+    world.restart()
+    world.work()
+    assert world.cluster.writes == writes
+
+
+def expected_of(spec: dict[str, Any], script: dict[tuple[str, str], list[Outcome]]) -> Expected:
+    return expect(spec, script, map_of=default_map, ratio_of=default_ratio)
+
+
+@settings(runs, max_examples=25)
+@given(specs(), scripts)
+def test_every_experiment_comes_to_its_end(spec: dict[str, Any], script: dict[tuple[str, str], list[Outcome]]) -> None:
+    world = disturbed(spec, script, Weather(), 0)
+    check_end(world, expected_of(spec, script))
+    check_quiet(world)
+
+
+@settings(runs, max_examples=60)
+@given(specs(), scripts, st.integers(0, 2**32))
+def test_in_any_weather_the_end_is_the_same(
+    spec: dict[str, Any], script: dict[tuple[str, str], list[Outcome]], seed: int
+) -> None:
+    world = disturbed(spec, script, STORM, seed)
+    check_end(world, expected_of(spec, script))
+    check_quiet(world)
