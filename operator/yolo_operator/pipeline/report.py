@@ -95,6 +95,9 @@ def _class_of(name: str | None) -> FailureClass:
 
 
 def _without_report(job: JobView, pod: PodView | None) -> tuple[FailureClass, str, str]:
+    if job.deleting:
+        # Its containers were killed for that, whatever their exit code says.
+        return FailureClass.INFRASTRUCTURE, "JobDeleted", f"Job {job.name} was deleted by someone"
     if job.reason == "DeadlineExceeded":
         return FailureClass.TRANSIENT, "DeadlineExceeded", job.message or "the stage ran past its deadline"
     if pod is None:

@@ -101,7 +101,8 @@ def advance(experiment: Experiment, run: StageRun, previous: StageStatus | None,
         and previous.job != job.name
         and previous.digest == run.digest
     ]
-    if step.record.job is None and not step.record.state.final:
+    # What was skipped may run again once nothing ends the experiment any more.
+    if step.record.job is None and step.record.state not in (StageState.SUCCEEDED, StageState.FAILED):
         _want_start(step, experiment, run, of_stage, now)
     return step
 

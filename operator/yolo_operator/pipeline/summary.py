@@ -54,7 +54,7 @@ def summarise(
 
 def _phase(experiment: Experiment, records: list[StageStatus], ending: Ending | None) -> Phase:
     states = {record.state for record in records}
-    if states <= {StageState.SUCCEEDED}:
+    if ending is None and states <= {StageState.SUCCEEDED}:
         return Phase.SUCCEEDED
     active = {state for state in states if state.active}
     if ending is not None and ending.final and ending.accepted and not active:
