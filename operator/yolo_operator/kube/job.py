@@ -186,10 +186,15 @@ def _volumes(spec: Spec, run: StageRun, settings: JobSettings, experiment: str, 
         volumes.append({"name": "runner", "configMap": {"name": settings.runner_config_map}})
         size = effective_resources(spec, run.key).shared_memory
         volumes.append({"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": size}})
-    if spec.dataset.claim_name:
+    if spec.dataset.claim_name and not _dataset_in_workspace(spec):
         source = {"claimName": spec.dataset.claim_name, "readOnly": True}
         volumes.append({"name": "dataset", "persistentVolumeClaim": source})
     return volumes
+
+
+def _dataset_in_workspace(spec: Spec) -> bool:
+    """Whether both are directories of one claim. A pod must not mention a claim twice: read-only for one is read-only for both."""
+    return spec.dataset.claim_name is not None and spec.dataset.claim_name == spec.workspace.claim_name
 
 
 def _mounts(spec: Spec, *, own: bool) -> list[Object]:
@@ -205,7 +210,8 @@ def _mounts(spec: Spec, *, own: bool) -> list[Object]:
         mounts.append({"name": "runner", "mountPath": RUNNER_MOUNT, "readOnly": True})
         mounts.append({"name": "shm", "mountPath": "/dev/shm"})  # noqa: S108 - an emptyDir in memory
     if spec.dataset.claim_name:
-        dataset: Object = {"name": "dataset", "mountPath": DATASET_MOUNT, "readOnly": True}
+        volume = "workspace" if _dataset_in_workspace(spec) else "dataset"
+        dataset: Object = {"name": volume, "mountPath": DATASET_MOUNT, "readOnly": True}
         if spec.dataset.sub_path:
             dataset["subPath"] = spec.dataset.sub_path
         mounts.append(dataset)
