@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import signal
@@ -17,6 +16,10 @@ import pytest
 
 if TYPE_CHECKING:
     from conftest import Dataset
+
+JPEG = (b"\xff\xd8\xff\xe0\0\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0" + b"\xff\xc0\0\x11\x08" + struct.pack(">HH", 100, 200)
+        + b"\x03\x01\x22\0\x02\x11\x01\x03\x11\x01" + b"\xff\xd9" + b"\0" * 30)
+"""The markers of an image of 200 x 100 pixels."""
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -268,25 +271,20 @@ def test_lines_that_anchors_ignore(kitti: Dataset) -> None:
 
 
 def test_an_exif_rotation(dataset: Dataset) -> None:
-    image = pytest.importorskip("PIL.Image", reason="Pillow writes the image with an EXIF rotation")
     dataset.good()
-    raw = io.BytesIO()
-    exif = image.Exif()
-    exif[0x0112] = 6
-    image.new("RGB", (200, 100)).save(raw, "JPEG", exif=exif)
+    orientation = b"II*\0" + struct.pack("<IHHHIII", 8, 1, 0x0112, 3, 1, 6, 0)  # a quarter turn
+    exif = b"\xff\xe1" + struct.pack(">H", len(orientation) + 8) + b"Exif\0\0" + orientation
     (dataset.data / "train/images/b.png").unlink()
-    (dataset.data / "train/images/b.jpg").write_bytes(raw.getvalue())
+    (dataset.data / "train/images/b.jpg").write_bytes(JPEG[:2] + exif + JPEG[2:])
     assert "ExifRotated" in warnings(dataset)
     assert "80.00 30.00 120.00 70.00" in (dataset.output / "train/labels/b.txt").read_text()  # in stored pixels
 
 
 def test_sizes_of_the_other_formats(dataset: Dataset) -> None:
     dataset.good()
-    jpeg = (b"\xff\xd8\xff\xe0\0\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0" + b"\xff\xc0\0\x11\x08" + struct.pack(">HH", 100, 200)
-            + b"\x03\x01\x22\0\x02\x11\x01\x03\x11\x01" + b"\xff\xd9" + b"\0" * 30)
     bmp = b"BM" + struct.pack("<IHHI", 54, 0, 0, 54) + struct.pack("<IiiHHIIiiII", 40, 200, 100, 1, 24, 0, 0, 0, 0, 0, 0)
     gif = b"GIF89a" + struct.pack("<HH", 200, 100) + b"\0" * 40
-    for name, content in (("j.jpg", jpeg), ("k.jpeg", jpeg), ("l.bmp", bmp), ("m.gif", gif)):
+    for name, content in (("j.jpg", JPEG), ("k.jpeg", JPEG), ("l.bmp", bmp), ("m.gif", gif)):
         (dataset.data / "train/images" / name).write_bytes(content)
         dataset.label(f"train/labels/{name[0]}.txt", "0 0.5 0.5 0.2 0.4")
     assert dataset.prepare()[0] == 0

@@ -265,6 +265,18 @@ def test_an_old_success_in_the_status_file_is_not_this_runs(bench: Bench) -> Non
     assert outcome.report["reason"] == "InterruptedWithoutSignal"
 
 
+def test_an_old_failure_in_the_status_file_is_not_this_runs(bench: Bench) -> None:
+    bench.result.mkdir(parents=True)
+    (bench.result / "status.json").write_text('{"status": "FAILURE", "message": "Prune was interrupted"}\n')
+    assert verdict(bench.run(other(bench, "prune"))) == (0, "Succeeded", "Completed", "")  # this run writes no status
+
+
+def test_an_invalid_loss_is_believed_without_its_number(bench: Bench) -> None:
+    lines = "Epoch 1/4\\n\\n3/3 [===] - 3s - loss: 7.0000\\nEpoch 2/4\\nBatch 12: Invalid loss, terminating training"
+    outcome = bench.run(bench.train(argv=[bench.python, "-c", f"print('{lines}')"]))
+    assert verdict(outcome) == (10, "Failed", "NonFiniteLoss", "user")
+
+
 def test_no_executable(bench: Bench) -> None:
     outcome = bench.run(bench.instructions("train", argv=["no-such-toolkit", "-k", "{key}"]))
     assert verdict(outcome) == (10, "Failed", "ExecutableMissing", "user")
