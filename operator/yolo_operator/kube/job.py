@@ -193,7 +193,7 @@ def _volumes(spec: Spec, run: StageRun, settings: JobSettings, experiment: str, 
 
 
 def _dataset_in_workspace(spec: Spec) -> bool:
-    """Whether both are directories of one claim. A pod must not mention a claim twice: read-only for one is read-only for both."""
+    """Whether both lie on one claim. A pod must not mention a claim twice: read-only for one is read-only for both."""
     return spec.dataset.claim_name is not None and spec.dataset.claim_name == spec.workspace.claim_name
 
 
