@@ -494,7 +494,7 @@ class OutputParser:
         invalid_loss=r"^Batch INT: Invalid loss",
         fence=r"^\*{10,}$",
         map=r"^\s+mAP\s+NUMBER$",
-        ap=r"^(\S.*?) *AP {4}NUMBER$",  # a name of 14 characters or more has no space behind it
+        ap=r"^(\S.{0,200}?) {0,14}AP {4}NUMBER$",  # a name of 14 characters or more has no space behind it
         validation_loss=r"^Validation loss: NUMBER$",
         ratio=r"Pruning ratio \(pruned model / original model\): NUMBER$",
         anchors=r"^Please use following anchor sizes",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
@@ -181,6 +182,14 @@ def test_a_line_without_an_end_does_not_fill_the_memory(runner: ModuleType) -> N
     for _ in range(40):
         parser.feed(b"x" * 10000)
     assert len(parser.close()[0].text) == runner.LINE_LIMIT
+
+
+@pytest.mark.parametrize("text", [
+    "x" + " " * 60000, " " * 60000, "9%|" * 20000, "1/2 [=] - ETA: " * 4000, "\x1b[0" * 20000, "(" * 60000])
+def test_no_line_takes_long(runner: ModuleType, text: str) -> None:
+    started = time.monotonic()
+    read(runner, "*" * 31 + "\n" + text + "AP   \n")
+    assert time.monotonic() - started < 5
 
 
 TOOLKIT_BYTES = st.lists(st.one_of(
