@@ -33,7 +33,7 @@ def run(scenario: Scenario) -> None:
     scenario.make_dataset(train=12, validation=4, test=2)
     four, missing, unmapped = scenario.in_workspace(_BREAK).split()
     check_dataset(scenario, "no-directory", "nowhere", ["nowhere", "DatasetUnusable"])
-    check_dataset(scenario, "four-columns", "four-columns", [four, "line 1", "4"])
+    check_dataset(scenario, "four-columns", "four-columns", [f"{four}:1", "4 columns"])
     check_dataset(scenario, "no-label", "no-label", [missing])
     check_dataset(scenario, "unmapped", "unmapped", [unmapped, "9"])
     check_secret(scenario)
