@@ -24,6 +24,7 @@ SafePath = Annotated[str, Field(pattern=SAFE_PATH, min_length=1, max_length=512)
 """A path inside the workspace (relative), or an absolute path in the container."""
 SafeName = Annotated[str, Field(pattern=SAFE_NAME, min_length=1, max_length=63)]
 ObjectName = Annotated[str, Field(pattern=DNS_SUBDOMAIN, min_length=1, max_length=253)]
+Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti|P|Pi)?$", max_length=32)]
 
 
 class Rule(NamedTuple):

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from yolo_operator.api import resource
-from yolo_operator.api.spec import Resources, Scheduling, Spec, StageOverride
+from yolo_operator.api.pods import Resources, Scheduling, StageOverride
+from yolo_operator.api.spec import Spec
 from yolo_operator.kube.cluster import Object
 from yolo_operator.kube.views import CONTAINER
 from yolo_operator.pipeline import graph

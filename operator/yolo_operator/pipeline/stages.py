@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from yolo_operator.api.spec import Retry, Spec
+from yolo_operator.api.pods import Retry
+from yolo_operator.api.spec import Spec
 from yolo_operator.api.status import Attempt, Progress, StageState, StageStatus, Warn
 from yolo_operator.pipeline import graph, times
 from yolo_operator.pipeline.names import job_name
