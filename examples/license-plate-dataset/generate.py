@@ -122,7 +122,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 def label_line(quad: Quad, size: tuple[int, int]) -> str:
     """The five Darknet lines of one plate."""
     height = (np.linalg.norm(quad[3] - quad[0]) + np.linalg.norm(quad[2] - quad[1])) / 2
-    half = float(np.clip(0.6 * height, 0.08 * size[1], 0.14 * size[1])) / 2
+    half = float(np.clip(0.7 * height, 0.1 * size[1], 0.16 * size[1])) / 2
     boxes = [(corner - half, corner + half) for corner in quad]
     boxes.append((quad.min(axis=0), quad.max(axis=0)))
     lines = []

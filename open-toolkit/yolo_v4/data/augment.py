@@ -1,4 +1,8 @@
-"""Training augmentation: jittered crop, mosaic, flips, colour; every draw comes from the generator that is passed in."""
+"""Training augmentation: jittered crop, mosaic, flips, colour; every draw comes from the generator that is passed in.
+
+TAO stretches training images to the input size but letterboxes in evaluation, so a network learns shapes that it is not shown later.
+Here training starts from the letterboxed image as well, and ``jitter`` varies the shape around it.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +51,7 @@ class Augmenter:
         return bool(rng.random() < self._config.mosaic_prob)
 
     def single(self, source: Labelled, size: tuple[int, int], rng: np.random.Generator) -> Labelled:
-        """One source image, stretched to ``size`` (width, height) after a jittered crop."""
+        """One source image in ``size`` (width, height) after a jittered crop."""
         return self._finish(self._crop(source, size, rng), rng)
 
     def mosaic(self, sources: Sequence[Labelled], size: tuple[int, int], rng: np.random.Generator) -> Labelled:
@@ -68,23 +72,27 @@ class Augmenter:
         return self._finish(Labelled(canvas, np.concatenate(boxes), np.concatenate(classes)), rng)
 
     def _crop(self, source: Labelled, size: tuple[int, int], rng: np.random.Generator) -> Labelled:
+        """The whole image, letterboxed as in evaluation, with each side moved in or out."""
         height, width = source.pixels.shape[:2]
+        scale = min(size[0] / width, size[1] / height)
+        margin_x, margin_y = (size[0] / scale - width) / 2, (size[1] / scale - height) / 2
         jitter = self._config.jitter
         left, right = rng.uniform(-jitter, jitter, 2) * width
         top, bottom = rng.uniform(-jitter, jitter, 2) * height
-        return cut(source, (left, top, width - right, height - bottom), size, self._fill)
+        area = (left - margin_x, top - margin_y, width + margin_x - right, height + margin_y - bottom)
+        return cut(source, area, size, self._fill)
 
     def _tile(
         self, source: Labelled, tile: tuple[int, int], whole: tuple[int, int], rng: np.random.Generator
     ) -> Labelled:
-        """A part of the source, between the tile's share of the picture and all of it, so that objects differ in size."""
+        """A part of the source that fills a tile, at a scale between evaluation's and that at which all of it would fit."""
         height, width = source.pixels.shape[:2]
-        scale = rng.uniform(0.0, 1.0)
-        part_x, part_y = (share + (1 - share) * scale for share in (tile[0] / whole[0], tile[1] / whole[1]))
+        largest = min(whole[0] / width, whole[1] / height)
+        smallest = min(tile[0] / width, tile[1] / height)
+        scale = rng.uniform(smallest, largest)
         wobble = 1 + rng.uniform(-self._config.jitter, self._config.jitter) / 2
-        crop_width, crop_height = min(width, width * part_x * wobble), min(height, height * part_y)
-        left = rng.uniform(0, width - crop_width)
-        top = rng.uniform(0, height - crop_height)
+        crop_width, crop_height = tile[0] / scale * wobble, tile[1] / scale
+        left, top = (rng.uniform(*sorted((0.0, free))) for free in (width - crop_width, height - crop_height))
         return cut(source, (left, top, left + crop_width, top + crop_height), tile, self._fill)
 
     def _finish(self, image: Labelled, rng: np.random.Generator) -> Labelled:

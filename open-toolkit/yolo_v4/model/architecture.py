@@ -6,7 +6,7 @@ from yolo_v4.model.graph import INPUT, OUTPUTS, Graph, GraphBuilder, Layer
 
 _BLOCKS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 _WIDTHS = (64, 128, 256, 512)
-_NECK_WIDTHS = (256, 128, 64)
+_NECK_WIDTHS = (256, 192, 128)
 """Coarse to fine."""
 _MINIMUM_CHANNELS = 8
 

@@ -117,11 +117,3 @@ def epoch_of_name(path: str | Path) -> int:
         raise ModelError(f"cannot tell the epoch from the checkpoint's name {path}: was it renamed?")
     return int(match.group(1))
 
-
-def check_classes(model_classes: list[str], spec_classes: list[str], path: str | Path) -> None:
-    """Refuse a model of other classes than the experiment spec's."""
-    if model_classes != spec_classes:
-        raise ModelError(
-            f"{path} was trained for the classes {', '.join(model_classes)}, "
-            f"but target_class_mapping gives {', '.join(spec_classes)}"
-        )

@@ -7,9 +7,9 @@ import argparse
 import numpy as np
 from numpy.typing import NDArray
 
-from yolo_v4.errors import ModelError
 from yolo_v4.evaluation.detector import load_detector
 from yolo_v4.evaluation.evaluate import evaluate
+from yolo_v4.model.names import check_classes
 from yolo_v4.reporting.status import RUNNING, StatusLog
 from yolo_v4.reporting.table import precision_table
 from yolo_v4.spec import load_spec
@@ -34,11 +34,7 @@ def _evaluate(arguments: argparse.Namespace, status: StatusLog) -> None:
     mean = image_mean(experiment)
     config = experiment.augmentation_config
     detector = load_detector(arguments.model_path, (config.output_width, config.output_height), mean)
-    if detector.classes != classes:
-        raise ModelError(
-            f"{arguments.model_path} knows the classes {', '.join(detector.classes)}, "
-            f"but target_class_mapping gives {', '.join(classes)}"
-        )
+    check_classes(detector.classes, classes, arguments.model_path)
     samples = labelled_samples(experiment, experiment.dataset_config.validation_data_sources, "validation")
 
     def predict(

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 from yolo_v4.errors import OutputError, UsageError
-from yolo_v4.model.files import SUFFIX, Model, check_classes, load_model, save_model
+from yolo_v4.model.files import SUFFIX, Model, load_model, save_model
+from yolo_v4.model.names import check_classes
 from yolo_v4.model.network import count_parameters
 from yolo_v4.pruning.select import Selection
 from yolo_v4.pruning.surgery import describe, prune

@@ -1,8 +1,7 @@
 """The YOLOv4 loss: location (CIoU), objectness of responsible and of idle anchors, classes.
 
-All terms are sums over responsible anchors, divided by the number of images; the negative objectness, which has thousands of idle
-anchors to sum over, is their mean times the number of responsible ones, so that ``loss_neg_obj_weights`` means the same for any
-input size.
+Location, positive objectness and class terms are means over the responsible anchors of a batch, negative objectness is a mean over
+the idle ones, so that the spec's weights, the regulariser's too, mean the same for any batch and input size. TAO's values are larger.
 """
 
 from __future__ import annotations
@@ -35,19 +34,22 @@ class YoloLoss:
     def __call__(self, raws: tuple[Tensor, Tensor, Tensor], targets: NDArray[np.float32]) -> Tensor:
         """Scalar loss of raw outputs against targets (n, 6): image, class, centre x, centre y, width, height in pixels."""
         boxes, logits = self._decode(raws)
-        device, images = boxes.device, len(boxes)
+        device = boxes.device
         grids = self._decode.layout(raws).grids
         match = assign(targets, self._head.anchors, grids, STRIDES, self._config.box_matching_iou)
         place = (torch.from_numpy(match.image).to(device), torch.from_numpy(match.place).to(device))
         wanted = torch.from_numpy(targets[match.target]).to(device)
         count = len(match.target)
-        loss = self._config.loss_neg_obj_weights * self._negative(boxes, logits, targets, place) * max(1, count)
+        loss = self._config.loss_neg_obj_weights * self._negative(boxes, logits, targets, place)
         if count:
             found = logits[place]
-            loss = loss + self._config.loss_loc_weight * (1 - complete_iou(boxes[place], wanted[:, 2:])).sum()
-            loss = loss + self._binary(found[:, 0], torch.ones_like(found[:, 0])).sum()
-            loss = loss + self._config.loss_class_weights * self._class_loss(found[:, 1:], wanted[:, 1].long())
-        return loss / images
+            location = (1 - complete_iou(boxes[place], wanted[:, 2:])).sum()
+            objectness = self._binary(found[:, 0], torch.ones_like(found[:, 0])).sum()
+            classes = self._class_loss(found[:, 1:], wanted[:, 1].long())
+            weights = self._config
+            total = weights.loss_loc_weight * location + objectness + weights.loss_class_weights * classes
+            loss = loss + total / count
+        return loss
 
     def _class_loss(self, logits: Tensor, classes: Tensor) -> Tensor:
         smoothing = self._config.label_smoothing

@@ -7,8 +7,9 @@ from typing import Any
 
 from yolo_v4.errors import ModelError
 from yolo_v4.model.architecture import build_graph
-from yolo_v4.model.files import Model, check_classes, epoch_of_name, load_checkpoint, load_model
+from yolo_v4.model.files import Model, epoch_of_name, load_checkpoint, load_model
 from yolo_v4.model.head import Head
+from yolo_v4.model.names import check_classes
 from yolo_v4.model.network import Network, initialise
 from yolo_v4.model.quantised import quantise
 from yolo_v4.spec.messages import Experiment
