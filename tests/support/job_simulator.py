@@ -1,7 +1,8 @@
-"""Job controller, kubelet and the program in the container, as far as a stage meets them: Jobs of a `MemoryCluster` move on `tick`.
+"""Job controller, kubelet and the program in the container, as far as a stage meets them.
 
-Every Job makes at most one step a tick. What its container does is scripted by (stage, variant) and the ordinal of the Job; the
-rest succeeds with numbers that depend on nothing but the instructions. Given a random generator, Jobs stall now and then.
+Jobs of a `MemoryCluster` move on `tick`: every Job makes at most one step a tick. What its container does is scripted by (stage,
+variant) and the ordinal of the Job; the rest succeeds with numbers that depend on nothing but the instructions. Given a random
+generator, Jobs stall now and then.
 """
 
 from __future__ import annotations
@@ -121,7 +122,7 @@ class JobSimulator:
         return self._outcomes[uid]
 
     def _version(self) -> int:
-        return self.cluster._version  # noqa: SLF001 - the simulator is a part of the cluster
+        return self.cluster._version
 
     def _stalls(self) -> bool:
         return self.rng is not None and self.rng.random() < 0.25

@@ -1,12 +1,13 @@
 """A cluster in memory that behaves as the operator may rely on an API server to behave, and no better.
 
-It counts resourceVersions, refuses conflicts, keeps status apart from the rest, collects garbage only when told to, and tells its
+Stored objects are replaced and never changed in place. It counts resourceVersions, refuses conflicts, keeps status apart from the rest, collects garbage only when told to, and tells its
 watches everything in order. Nothing in it waits, so that a test may drive coroutines over it without an event loop (`finish`).
 """
 
 from __future__ import annotations
 
 import json
+import marshal
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
@@ -45,15 +46,18 @@ def finish(coroutine: Coroutine[Any, Any, T]) -> T:
 
 def clone(value: Any) -> Any:
     """A copy of a JSON value that shares nothing with it."""
-    if isinstance(value, dict):
-        return {key: clone(inner) for key, inner in value.items()}
-    return [clone(inner) for inner in value] if isinstance(value, list | tuple) else value
+    return marshal.loads(marshal.dumps(value))
+
+
+def over_the_wire(value: Any) -> Any:
+    """A body as the server receives it."""
+    return json.loads(json.dumps(value, allow_nan=False))
 
 
 def apply_merge_patch(target: Any, patch: Any) -> Any:
     """RFC 7386."""
     if not isinstance(patch, dict):
-        return clone(patch)
+        return patch
     result = dict(target) if isinstance(target, dict) else {}
     for key, value in patch.items():
         if value is None:
@@ -138,10 +142,9 @@ class Watch:
         was = before is not None and matches(before["metadata"].get("labels") or {}, self.selector)
         fits = after is not None and matches(after["metadata"].get("labels") or {}, self.selector)
         if fits and after is not None:
-            self.pending.append(Change("MODIFIED" if was else "ADDED", clone(after)))
+            self.pending.append(Change("MODIFIED" if was else "ADDED", after))
         elif was and before is not None:
-            last = clone(before)
-            last["metadata"]["resourceVersion"] = version
+            last = {**before, "metadata": {**before["metadata"], "resourceVersion": version}}
             self.pending.append(Change("DELETED", last))
 
 
@@ -173,21 +176,21 @@ class MemoryCluster:
         version, items = self._version, self.objects(kind, namespace, selector=selector)
         for start in range(0, max(1, len(items)), limit):
             self._request(Request("list", kind.plural, namespace, ""))
-            yield Page(items[start : start + limit], version)
+            yield Page(clone(items[start : start + limit]), version)
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
         self._request(Request("get", kind.plural, namespace, name))
-        return self.peek(kind, namespace, name)
+        return clone(self.peek(kind, namespace, name))  # type: ignore[no-any-return]
 
     async def create(self, kind: Kind, namespace: str | None, body: Object) -> Object:
-        request = Request("create", kind.plural, namespace, (body.get("metadata") or {}).get("name") or "", clone(body))
+        request = Request("create", kind.plural, namespace, (body.get("metadata") or {}).get("name") or "", over_the_wire(body))
         if kind == ACCESS_REVIEWS:
             self._request(request)
             return self._review(body)
         return self._mutate(request, lambda: self.add(kind, namespace or "", body))
 
     async def patch(self, kind: Kind, namespace: str, name: str, body: Object, *, subresource: str = "") -> Object:
-        request = Request("patch", kind.plural, namespace, name, clone(body), subresource)
+        request = Request("patch", kind.plural, namespace, name, over_the_wire(body), subresource)
         return self._mutate(request, lambda: self._patch(kind, namespace, name, body, subresource))
 
     async def delete(self, kind: Kind, namespace: str, name: str, *, uid: str | None = None, foreground: bool = False) -> None:
@@ -213,21 +216,21 @@ class MemoryCluster:
         self._watches.remove(watch)
 
     def objects(self, kind: Kind, namespace: str | None = None, *, selector: str = "") -> list[Object]:
-        """Copies of all objects of a kind, by name."""
+        """All objects of a kind, by name; not to be changed."""
         rows = sorted(self._objects[kind].items())
         return [
-            clone(body)
+            body
             for (place, _), body in rows
             if namespace in (None, place) and matches(body["metadata"].get("labels") or {}, selector)
         ]
 
     def peek(self, kind: Kind, namespace: str, name: str) -> Object | None:
-        """A copy of the object, or None."""
-        return clone(self._objects[kind].get((namespace, name)))
+        """The object, or None; not to be changed."""
+        return self._objects[kind].get((namespace, name))
 
     def add(self, kind: Kind, namespace: str, body: Object) -> Object:
         """Create an object."""
-        body = clone(body)
+        body = over_the_wire(body)
         name = body["metadata"]["name"]
         if (namespace, name) in self._objects[kind]:
             raise ApiError(409, "AlreadyExists", f'{kind.plural} "{name}" already exists')
@@ -308,7 +311,7 @@ class MemoryCluster:
         return clone(result)  # type: ignore[no-any-return]
 
     def _patch(self, kind: Kind, namespace: str, name: str, body: Object, subresource: str) -> Object:
-        known = self._objects[kind].get((namespace, name))
+        body, known = over_the_wire(body), self._objects[kind].get((namespace, name))
         if known is None:
             raise ApiError(404, "NotFound", f'{kind.plural} "{name}" not found')
         expected = (body.get("metadata") or {}).get("resourceVersion")
@@ -325,7 +328,7 @@ class MemoryCluster:
             _check_annotations(changed)
         changed["metadata"] = {**changed["metadata"], "resourceVersion": known["metadata"]["resourceVersion"]}
         if changed == known:
-            return clone(known)  # type: ignore[no-any-return]
+            return known
         if kind in (EXPERIMENTS, JOBS) and changed.get("spec") != known.get("spec"):
             changed["metadata"]["generation"] += 1
         return self._store(kind, known, changed)
@@ -345,7 +348,7 @@ class MemoryCluster:
         after = {**after, "metadata": {**after["metadata"], "resourceVersion": str(self._version)}}
         self._objects[kind][after["metadata"]["namespace"], after["metadata"]["name"]] = after
         self._tell(kind, before, after)
-        return clone(after)  # type: ignore[no-any-return]
+        return after
 
     def _tell(self, kind: Kind, before: Object | None, after: Object | None) -> None:
         for watch in self._watches:
@@ -355,7 +358,7 @@ class MemoryCluster:
     def _review(self, body: Object) -> Object:
         asked = body["spec"]["resourceAttributes"]
         resource = "/".join(filter(None, (asked["resource"], asked.get("subresource"))))
-        return {**clone(body), "status": {"allowed": (asked["verb"], resource) not in self.denied}}
+        return {**body, "status": {"allowed": (asked["verb"], resource) not in self.denied}}
 
 
 def _check_annotations(body: Object) -> None:
@@ -370,6 +373,6 @@ def _check_status(kind: Kind, body: Object) -> None:
     if kind != EXPERIMENTS:
         return
     try:
-        Status.model_validate(json.loads(json.dumps(body["status"], allow_nan=False)))
+        Status.model_validate(body["status"])
     except (ValidationError, ValueError) as error:
         raise ApiError(422, "Invalid", f"status: {error}") from error

@@ -1,8 +1,8 @@
 """A whole operator over a `MemoryCluster` and a `JobSimulator`, one deterministic step at a time.
 
-The reconciler, the cache, the full lists and the worker's loop are the real ones. Between them and the cluster stand watches whose
-changes arrive when the test says so: late, twice, or never (a gap, after which a list shows what is there and nothing tells what
-went). The process can end between any two requests, and starts again with nothing but the cluster.
+The reconciler, the cache, the full lists and the worker's loop are the real ones. Between them and the cluster stand watches
+whose changes arrive when the test says so: late, twice, or never (a gap, after which a list shows what is there and nothing tells
+what went). The process can end between any two requests, and starts again with nothing but the cluster.
 """
 
 from __future__ import annotations
@@ -279,7 +279,7 @@ class World:
 
     def reasons(self) -> list[str]:
         """Reasons of the Events that were recorded by this process, in order."""
-        recorded = list(self.operator.recorder._backlog._queue)  # type: ignore[attr-defined]  # noqa: SLF001
+        recorded = list(self.operator.recorder._backlog._queue)  # type: ignore[attr-defined]
         return [body["reason"] for body in recorded]
 
 
@@ -287,7 +287,7 @@ _TIMES = {"createTime", "startTime", "finishTime", "retryTime", "completionTime"
 
 
 def timeless(value: Any) -> Any:
-    """A status without its times, and without what only tells how often something was interrupted."""
+    """A status without its times."""
     if isinstance(value, dict):
         return {key: timeless(inner) for key, inner in value.items() if key not in _TIMES}
     return [timeless(inner) for inner in value] if isinstance(value, list) else value

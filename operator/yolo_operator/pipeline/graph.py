@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from yolo_operator.api.spec import Spec
 from yolo_operator.pipeline.values import StageKey
+from yolo_operator.toolkit import text
 from yolo_operator.toolkit.dialects import dialect
 
 PREPARE = StageKey("prepare")
@@ -21,12 +22,12 @@ INFERENCE = StageKey("inference")
 
 def prune_key(threshold: float) -> StageKey:
     """The prune stage of one threshold."""
-    return StageKey("prune", f"{threshold:g}")
+    return StageKey("prune", text.number(threshold))
 
 
 def evaluate_pruned_key(threshold: float) -> StageKey:
     """The evaluation of one pruned variant."""
-    return StageKey("evaluate-pruned", f"{threshold:g}")
+    return StageKey("evaluate-pruned", text.number(threshold))
 
 
 @dataclass(frozen=True, slots=True)

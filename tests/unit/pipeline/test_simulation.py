@@ -7,18 +7,15 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from job_simulator import Outcome, default_map, default_ratio, stage_of
 from memory_cluster import Crash, Fault
 from oracle import Expected, expect
-from world import World, timeless
-from yolo_operator.api import resource
-from yolo_operator.kube.cluster import EXPERIMENTS, JOBS
+from world import World
 from yolo_operator.kube.errors import ApiError
 
-from examples import NAME, NAMESPACE, small_spec, whole_spec
+from examples import whole_spec
 
 THRESHOLDS = (0.1, 0.3, 0.5, 0.7)
 
