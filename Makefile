@@ -32,15 +32,17 @@ demo: venv  ## A whole experiment on a local cluster, CPU only, watched live
 	@$(PY) hack/demo.py --name $(CLUSTER)
 
 .PHONY: test
-test:  ## Everything: lint, unit and cluster tests, one experiment end to end
+test:  ## Everything: lint, unit and cluster tests, an experiment and wrong input end to end, the open toolkit
 	$(call say,Programs: kubectl and helm (built once))
 	@hack/cluster bin
 	@$(MAKE) lint
 	@$(MAKE) unit
 	@$(MAKE) cluster-test
-	@$(MAKE) e2e
+	@$(MAKE) e2e SCENARIO=pipeline
+	@$(MAKE) scenario SCENARIO=bad-input
+	@$(MAKE) toolkit-test
 	$(call say,All passed)
-	@tail -qn1 build/unit.log build/cluster-test.log
+	@tail -qn1 build/unit.log build/cluster-test.log build/toolkit-test.log
 
 # -- Python ---------------------------------------------------------------------------------------------------------------
 
@@ -63,6 +65,7 @@ lint: venv  ## Style, types, imports between rooms, the runner's Python 3.6, gen
 	$(VENV)/bin/lint-imports --no-logo
 	$(VENV)/bin/vermin --quiet --no-tips --violations --target=3.6- operator/yolo_operator/runner/runner.py
 	@$(MAKE) generated-is-fresh
+	@$(PY) examples/build.py --check
 
 .PHONY: generate
 generate: venv  ## The CRD from the models: crds/ and the chart's copy
@@ -115,12 +118,30 @@ cluster-test: venv  ## Tests against a real API server with simulated nodes
 
 .PHONY: e2e
 e2e: venv  ## One SCENARIO of tests/e2e with real containers; the result is build/e2e/SCENARIO.json
-	$(call say,End to end: $(SCENARIO))
-	@mkdir -p build/e2e
 	@$(MAKE) up CLUSTER=$(TEST_CLUSTER)
 	@$(MAKE) images CLUSTER=$(TEST_CLUSTER)
 	@$(MAKE) install CLUSTER=$(TEST_CLUSTER)
+	@$(MAKE) scenario
+
+# The same on a cluster that `make e2e` has prepared already.
+.PHONY: scenario
+scenario: venv
+	$(call say,End to end: $(SCENARIO))
+	@mkdir -p build/e2e
 	@$(call on,$(TEST_CLUSTER)) $(PY) tests/e2e/run.py $(SCENARIO)
+
+# In the image and not in .venv: what is tested is Debian's torch, as the stages run it.
+.PHONY: toolkit-test
+toolkit-test:  ## The open toolkit's tests, in its image
+	$(call say,Open toolkit: tests in its image)
+	@mkdir -p build
+	@hack/images build --file open-toolkit/Dockerfile --context open-toolkit --target test \
+	  --tag yolo-operator/open-toolkit:test --load $(TEST_CLUSTER)
+	@tar -C tests/unit/open_toolkit --exclude=__pycache__ -c . | $(call on,$(TEST_CLUSTER)) \
+	  kubectl run toolkit-tests --rm -i --restart=Never --pod-running-timeout=3m --quiet \
+	  --image=yolo-operator/open-toolkit:test --image-pull-policy=IfNotPresent --command -- \
+	  sh -c 'mkdir /tmp/tests && tar -x -C /tmp/tests && exec python3 -m pytest -p no:cacheprovider /tmp/tests' \
+	  2>&1 | tee build/toolkit-test.log
 
 .PHONY: test-down
 test-down:  ## Stop and remove the tests' clusters
