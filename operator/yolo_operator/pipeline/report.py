@@ -30,7 +30,7 @@ class Report(OpenModel):
     digest: str
     attempt: int
     outcome: str
-    reason: str
+    reason: Annotated[str, Field(max_length=128)]
     message: str = ""
     class_: Annotated[str | None, Field(alias="class")] = None
     started_at: str | None = None
@@ -39,7 +39,7 @@ class Report(OpenModel):
     resumed_from_epoch: int | None = None
     metrics: Metrics = Metrics()
     artifacts: list[Artifact] = []
-    fingerprint: str | None = None
+    fingerprint: Annotated[str, Field(max_length=64)] | None = None
     warnings: list[Warn] = []
 
 
@@ -72,8 +72,8 @@ def judge(job: JobView, pods: tuple[PodView, ...]) -> Verdict:
 
     A Complete Job without a readable report is no success: its next attempt finds the result in the workspace and reports it.
     """
-    # The newest pod speaks for the Job; earlier ones were replaced after a disruption.
-    pod = max(pods, key=lambda p: (p.created, p.name), default=None)
+    # The newest pod speaks for the Job; earlier ones were replaced after a disruption, maybe within the same second.
+    pod = max(pods, key=lambda p: (p.created, not p.disrupted, p.name), default=None)
     report = parse_report(pod.termination_message, job.digest) if pod else None
     node = pod.node if pod else None
     started = pod.start_time if pod else job.start_time
