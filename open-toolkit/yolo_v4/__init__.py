@@ -1,3 +1,3 @@
-"""The open toolkit: YOLOv4 training, pruning, quantisation and export with the command line of NVIDIA TAO's ``yolo_v4``."""
+"""The open toolkit: YOLOv4 training, pruning, quantisation and export by the command line of NVIDIA TAO."""
 
 __version__ = "0.1.0"

@@ -7,6 +7,7 @@ import importlib
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import Any
 
 from yolo_v4 import __version__, signals
 from yolo_v4.cpus import set_thread_environment
@@ -41,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
             return ExitCode.MEMORY
         traceback.print_exc()
         return ExitCode.INTERNAL
-    except Exception:  # noqa: BLE001 - the last line of defence: a fault of ours must not look like the user's
+    except Exception:  # the last line of defence: a fault of ours must not look like the user's
         traceback.print_exc()
         return ExitCode.INTERNAL
     return ExitCode.OK
@@ -59,8 +60,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 class _Parser(argparse.ArgumentParser):
     """Long options must be whole: an abbreviation that works today is ambiguous tomorrow."""
 
-    def __init__(self, *args: object, **kwargs: object) -> None:
-        super().__init__(*args, allow_abbrev=False, **kwargs)  # type: ignore[arg-type]
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -142,7 +143,9 @@ def _add_export(tasks: argparse._SubParsersAction[_Parser]) -> argparse.Argument
     parser = tasks.add_parser("export", help="write an ONNX model")
     parser.add_argument("-m", "--model", required=True)
     parser.add_argument("-e", "--experiment_spec", required=True)
-    parser.add_argument("-o", "--output_file", default=None, help="must not exist; default: the model's name with .onnx")
+    parser.add_argument(
+        "-o", "--output_file", default=None, help="must not exist; default: the model's name with .onnx"
+    )
     parser.add_argument("--data_type", choices=("fp32", "int8"), default="fp32")
     parser.add_argument("--cal_image_dir", default="", help="images to calibrate a model that was not trained with QAT")
     parser.add_argument("--cal_cache_file", default="", help="write the calibration cache here")

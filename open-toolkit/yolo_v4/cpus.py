@@ -1,7 +1,7 @@
 """How many CPUs this process may really use.
 
-``os.cpu_count()`` names the node's CPUs; in a container the cgroup's quota is what counts, and torch with one thread for
-each of 64 node CPUs under a quota of 2 runs several times slower than with 2.
+``os.cpu_count()`` names the node's CPUs; in a container the cgroup's quota is what counts, and torch with one thread
+for each of 64 node CPUs under a quota of 2 runs several times slower than with 2.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ def available_cpus() -> int:
 def compute_threads() -> int:
     """Threads for numerical kernels: one CPU fewer than there are, or what the user set in OMP_NUM_THREADS.
 
-    An OpenMP team waits for its slowest member after every kernel. With as many members as CPUs one is always put off by the image
-    loader or by another process, and the rest spin meanwhile: on two busy CPUs that was measured 5 to 30 times slower than one thread.
+    An OpenMP team waits for its slowest member after every kernel. With as many members as CPUs one is always put off
+    by the image loader or by another process, and the rest spin meanwhile: on two busy CPUs that was measured 5 to 30
+    times slower than one thread.
     """
     given = os.environ.get("OMP_NUM_THREADS", "")
     return int(given) if given.isdigit() and int(given) > 0 else max(1, available_cpus() - 1)

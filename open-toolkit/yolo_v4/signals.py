@@ -1,7 +1,7 @@
 """SIGTERM and SIGINT.
 
-As process 1 of a container a program without a handler ignores SIGTERM until it is killed, so there is always one. By default it
-raises at once; training defers it to the end of the step.
+As process 1 of a container a program without a handler ignores SIGTERM until it is killed, so there is always one. By
+default it raises at once; training defers it to the end of the step.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Training augmentation: jittered crop, mosaic, flips, colour; every draw comes from the generator that is passed in.
 
-TAO stretches training images to the input size but letterboxes in evaluation, so a network learns shapes that it is not shown later.
-Here training starts from the letterboxed image as well, and ``jitter`` varies the shape around it.
+TAO stretches training images to the input size but letterboxes in evaluation, so a network learns shapes that it is not
+shown later. Here training starts from the letterboxed image as well, and ``jitter`` varies the shape around it.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Augmenter:
     def _tile(
         self, source: Labelled, tile: tuple[int, int], whole: tuple[int, int], rng: np.random.Generator
     ) -> Labelled:
-        """A part of the source that fills a tile, at a scale between evaluation's and that at which all of it would fit."""
+        """A part of the source that fills a tile, between evaluation's scale and that at which all of it fits."""
         height, width = source.pixels.shape[:2]
         largest = min(whole[0] / width, whole[1] / height)
         smallest = min(tile[0] / width, tile[1] / height)
@@ -120,8 +120,8 @@ def _factor(limit: float, rng: np.random.Generator) -> float:
 def colour_matrix(hue: float, saturation: float, exposure: float) -> tuple[float, ...]:
     """A colour change as PIL's 3x4 matrix on RGB.
 
-    In luma and two chroma axes a hue shift (1 is a full turn) is a rotation and saturation a scaling; one matrix costs a third of a
-    way through HSV and back.
+    In luma and two chroma axes a hue shift (1 is a full turn) is a rotation and saturation a scaling; one matrix costs
+    a third of a way through HSV and back.
     """
     cosine, sine = math.cos(2 * math.pi * hue), math.sin(2 * math.pi * hue)
     turn = np.array([[1, 0, 0], [0, cosine, -sine], [0, sine, cosine]]) * [[1], [saturation], [saturation]]

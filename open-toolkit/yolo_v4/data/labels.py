@@ -1,8 +1,8 @@
 """KITTI label files and the class list, by TAO's rules.
 
-Training and evaluation take lines with at least 9 columns (``name truncation occlusion alpha x1 y1 x2 y2 …``), lower-case the
-name, skip unknown names, clip boxes to the image and drop those not wider and higher than a thousandth of it. A non-zero
-occlusion marks an object as difficult.
+Training and evaluation take lines with at least 9 columns (``name truncation occlusion alpha x1 y1 x2 y2 …``),
+lower-case the name, skip unknown names, clip boxes to the image and drop those not wider and higher than a thousandth
+of it. A non-zero occlusion marks an object as difficult.
 """
 
 from __future__ import annotations

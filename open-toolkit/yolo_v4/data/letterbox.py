@@ -1,6 +1,7 @@
 """Fitting an image into the network's input without changing its aspect ratio, and back.
 
-Evaluation centres the image and pads with the image mean, inference puts it top-left and pads with black; TAO does the same.
+Evaluation centres the image and pads with the image mean, inference puts it top-left and pads with black; TAO does the
+same.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ class Placement:
         offset = np.array([self.left, self.top] * 2, dtype=np.float32)
         factor = np.array([self.size[0] / self.width, self.size[1] / self.height] * 2, dtype=np.float32)
         limit = np.array(self.size * 2, dtype=np.float32)
-        return np.clip((boxes - offset) * factor, 0, limit)
+        moved: NDArray[np.float32] = np.clip((boxes - offset) * factor, 0, limit)
+        return moved
 
     def to_network(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n, 4) corners in fractions of the image to network pixels."""

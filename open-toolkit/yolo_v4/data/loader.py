@@ -1,12 +1,13 @@
 """Batches for training, made by threads ahead of the trainer.
 
-Every image's randomness comes from (seed, epoch, index), never from a shared generator, so that the batches of an epoch are the
-same whatever the number of threads and whether or not the run was resumed. Threads do, since PIL and numpy release the
-interpreter lock in the expensive parts.
+Every image's randomness comes from (seed, epoch, index), never from a shared generator, so that the batches of an epoch
+are the same whatever the number of threads and whether or not the run was resumed. Threads do, since PIL and numpy
+release the interpreter lock in the expensive parts.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,8 +27,8 @@ _SHAPE_STREAM, _ORDER_STREAM = 2**31, 2**31 + 1
 class Batch:
     """Training input.
 
-    images: uint8 (batch, height, width, 3), RGB. targets: float32 (n, 6), one row an object: index of its image in the batch,
-    class id, centre x, centre y, width, height in network pixels.
+    images: uint8 (batch, height, width, 3), RGB. targets: float32 (n, 6), one row an object: index of its image in the
+    batch, class id, centre x, centre y, width, height in network pixels.
     """
 
     images: NDArray[np.uint8]
@@ -83,7 +84,7 @@ class BatchLoader:
 
     def __len__(self) -> int:
         """Batches an epoch; the last may be smaller."""
-        return -(-len(self._samples) // self._batch_size)
+        return math.ceil(len(self._samples) / self._batch_size)
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of epoch ``number``."""

@@ -35,7 +35,7 @@ class Sample:
 
 
 def load_samples(sources: Sequence[DataSource], ids: Mapping[str, int], what: str) -> list[Sample]:
-    """Read the labels of all images; an image without a label file is skipped, one without objects is kept.
+    """Read all labels; an image without a label file is skipped, one without objects is kept.
 
     Raises:
         DatasetError: a folder is missing, a file is broken, or there is nothing to use (``what`` says for what).
@@ -44,9 +44,8 @@ def load_samples(sources: Sequence[DataSource], ids: Mapping[str, int], what: st
     samples = [sample for source in sources for sample in _source_samples(source, ids)]
     if not samples:
         places = ", ".join(source.image_directory_path for source in sources)
-        raise DatasetError(
-            f"no {what} image with a label file in {places} (extensions in lower case: {' '.join(_TRAINING_EXTENSIONS)})"
-        )
+        extensions = " ".join(_TRAINING_EXTENSIONS)
+        raise DatasetError(f"no {what} image with a label file in {places} (extensions in lower case: {extensions})")
     return samples
 
 

@@ -1,7 +1,8 @@
 """Average precision as TAO computes it.
 
-In every image the predictions, best first, each take the best *still unmatched* object of their class. (The VOC kit takes the best
-object even if it is taken, and then counts a false positive.) A prediction that takes a difficult object does not count at all.
+In every image the predictions, best first, each take the best *still unmatched* object of their class. (The VOC kit
+takes the best object even if it is taken, and then counts a false positive.) A prediction that takes a difficult object
+does not count at all.
 """
 
 from __future__ import annotations
@@ -62,9 +63,7 @@ class PrecisionMeter:
         ]
 
 
-def average_precision(
-    scores: Sequence[float], hits: Sequence[bool], objects: int, mode: AveragePrecisionMode
-) -> float:
+def average_precision(scores: Sequence[float], hits: Sequence[bool], objects: int, mode: AveragePrecisionMode) -> float:
     """One class.
 
     Args:

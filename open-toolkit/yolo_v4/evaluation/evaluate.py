@@ -18,7 +18,8 @@ from yolo_v4.reporting.bars import PredictionBar
 from yolo_v4.spec.messages import Experiment
 
 Predict = Callable[[NDArray[np.uint8], NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.float32]]]
-"""Images uint8 (batch, h, w, 3) RGB and targets (n, 6) as in ``loader.Batch`` to corners (batch, n, 4) and scores (batch, n, classes)."""
+"""Images uint8 (batch, h, w, 3) RGB and targets (n, 6) as in ``loader.Batch`` to corners (batch, n, 4) and scores
+(batch, n, classes)."""
 
 
 @dataclass(frozen=True)

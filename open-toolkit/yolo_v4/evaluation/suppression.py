@@ -11,7 +11,7 @@ from yolo_v4.spec.messages import NMSConfig
 
 
 class Detections(NamedTuple):
-    """What was found in one image, best first: boxes float32 (n, 4) corners, scores float32 (n,), classes int64 (n,)."""
+    """Found in one image, best first: boxes float32 (n, 4) corners, scores float32 (n,), classes int64 (n,)."""
 
     boxes: NDArray[np.float32]
     scores: NDArray[np.float32]

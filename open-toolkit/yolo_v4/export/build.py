@@ -1,8 +1,8 @@
 """The ONNX graph of a network, written node by node from its layers.
 
-Nothing is traced, so the result does not depend on the version of torch's exporter. In int8 every tensor that convolutions read goes
-through QuantizeLinear and DequantizeLinear, and every kernel is stored in int8 behind a DequantizeLinear, one scale for each output
-channel: what TensorRT and onnxruntime take for a quantised convolution.
+Nothing is traced, so the result does not depend on the version of torch's exporter. In int8 every tensor that
+convolutions read goes through QuantizeLinear and DequantizeLinear, and every kernel is stored in int8 behind a
+DequantizeLinear, one scale for each output channel: what TensorRT and onnxruntime take for a quantised convolution.
 """
 
 from __future__ import annotations
@@ -78,7 +78,9 @@ class _Writer:
                 "MaxPool", inputs, layer.name, kernel_shape=[layer.kernel] * 2, strides=[layer.stride] * 2, pads=pads
             )
         elif layer.operation == "upsample":
-            scales = self.nodes.constant(f"scales_{layer.stride}", np.array([1, 1, layer.stride, layer.stride], np.float32))
+            scales = self.nodes.constant(
+                f"scales_{layer.stride}", np.array([1, 1, layer.stride, layer.stride], np.float32)
+            )
             self.nodes.add(
                 "Resize",
                 [*inputs, "", scales],

@@ -33,10 +33,13 @@ def calibrate(
     network: Network, images: Sequence[Path], size: tuple[int, int], mean: Mean, batch_size: int
 ) -> QuantisedNetwork:
     """A quantised network with the same weights that has seen the images; ``size`` is (width, height)."""
-    result = quantise(network).eval()
+    result = quantise(network)
+    result.eval()
     result.observe(on=True)
     for start in range(0, len(images), batch_size):
-        batch = [letterbox(read_image(path), size, mean, centred=True)[0] for path in images[start : start + batch_size]]
+        batch = [
+            letterbox(read_image(path), size, mean, centred=True)[0] for path in images[start : start + batch_size]
+        ]
         result(prepare_images(torch.from_numpy(np.stack(batch)), mean))
     result.observe(on=False)
     return result

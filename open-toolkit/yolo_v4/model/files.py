@@ -1,7 +1,7 @@
 """Model files: ``.pth``, a torch archive of plain values and tensors.
 
-It holds the graph (so pruned widths), whether it is quantised, classes and anchors beside the weights, so that a file alone says
-what network it is. Nothing in it is executed when it is loaded.
+It holds the graph (so pruned widths), whether it is quantised, classes and anchors beside the weights, so that a file
+alone says what network it is. Nothing in it is executed when it is loaded.
 """
 
 from __future__ import annotations
@@ -98,7 +98,9 @@ def load_model(path: str | Path) -> Model:
 
 def _read(path: Path) -> dict[str, Any]:
     if path.suffix != SUFFIX:
-        raise ModelError(f"{path}: the open toolkit reads models with suffix {SUFFIX}; TAO's files are not readable by it")
+        raise ModelError(
+            f"{path}: the open toolkit reads models with suffix {SUFFIX}; TAO's files are not readable by it"
+        )
     if not path.is_file():
         raise ModelError(f"no model file {path}")
     try:
@@ -116,4 +118,3 @@ def epoch_of_name(path: str | Path) -> int:
     if match is None:
         raise ModelError(f"cannot tell the epoch from the checkpoint's name {path}: was it renamed?")
     return int(match.group(1))
-

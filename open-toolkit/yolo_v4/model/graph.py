@@ -1,8 +1,8 @@
 """The network as data.
 
-A model is a list of layers in execution order, each with its inputs by name. Pruning, quantisation, export and checkpoints all
-work on this list: pruning changes ``channels``, a checkpoint stores it, export writes it out node by node. So none of them has to
-find out from a running program what the network is.
+A model is a list of layers in execution order, each with its inputs by name. Pruning, quantisation, export and
+checkpoints all work on this list: pruning changes ``channels``, a checkpoint stores it, export writes it out node by
+node. So none of them has to find out from a running program what the network is.
 """
 
 from __future__ import annotations
@@ -114,9 +114,7 @@ class GraphBuilder:
         block: int = -1,
     ) -> str:
         """Convolution with batch norm."""
-        return self.add(
-            Layer(name, "conv", (source,), channels, kernel, stride, activation, norm=True, block=block)
-        )
+        return self.add(Layer(name, "conv", (source,), channels, kernel, stride, activation, norm=True, block=block))
 
     def join(self, name: str, *sources: str) -> str:
         """Concatenation along channels."""
@@ -124,9 +122,7 @@ class GraphBuilder:
 
     def sum(self, name: str, *sources: str, activation: str, block: int) -> str:
         """Element-wise sum with activation."""
-        return self.add(
-            Layer(name, "add", sources, self._channels[sources[0]], activation=activation, block=block)
-        )
+        return self.add(Layer(name, "add", sources, self._channels[sources[0]], activation=activation, block=block))
 
     def pool(self, name: str, source: str, kernel: int, stride: int = 1, block: int = -1) -> str:
         """Maximum pooling."""

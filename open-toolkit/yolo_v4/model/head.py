@@ -46,7 +46,8 @@ class Head:
 class Candidates(NamedTuple):
     """All anchors of all cells, decoded; in the order of ``Layout``.
 
-    boxes: (batch, n, 4) centre x, centre y, width, height in network pixels. logits: (batch, n, 1 + classes): objectness, then classes.
+    boxes: (batch, n, 4) centre x, centre y, width, height in network pixels. logits: (batch, n, 1 + classes):
+    objectness, then classes.
     """
 
     boxes: Tensor
@@ -107,7 +108,7 @@ class Decoder:
 
 
 def corners_and_scores(candidates: Candidates) -> tuple[Tensor, Tensor]:
-    """Corners (batch, n, 4) x1 y1 x2 y2 in network pixels, and scores (batch, n, classes): objectness times class probability."""
+    """Corners (batch, n, 4) in network pixels, and scores (batch, n, classes): objectness times class probability."""
     boxes, probabilities = candidates.boxes, torch.sigmoid(candidates.logits)
     half = boxes[..., 2:] / 2
     corners = torch.cat([boxes[..., :2] - half, boxes[..., :2] + half], dim=-1)

@@ -1,8 +1,8 @@
 """A network that computes as its int8 export will: quantisation-aware training, and calibration without training.
 
-Symmetric 8-bit everywhere: one range for a tensor that convolutions read, one for each output channel of a kernel. Kernels are
-rounded after batch norm has been folded in, as they are in the export. In training the convolution's output is divided by the folding
-factor again, so that batch norm still sees and learns the statistics of the batch.
+Symmetric 8-bit everywhere: one range for a tensor that convolutions read, one for each output channel of a kernel.
+Kernels are rounded after batch norm has been folded in, as they are in the export. In training the convolution's output
+is divided by the folding factor again, so that batch norm still sees and learns the statistics of the batch.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Which channels of which tensors are one and the same.
 
-Channels that meet in an element-wise sum live and die together: the layers that make them form one group. A concatenation puts the
-channels of several groups side by side. So every tensor is a row of segments, each the channels of one group.
+Channels that meet in an element-wise sum live and die together: the layers that make them form one group. A
+concatenation puts the channels of several groups side by side. So every tensor is a row of segments, each the channels
+of one group.
 """
 
 from __future__ import annotations

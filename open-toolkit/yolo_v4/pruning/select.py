@@ -1,8 +1,8 @@
 """Which channels of a group of coupled layers stay.
 
-Every layer's kernels are measured by their L2 norm relative to the layer (``max``: its largest norm, ``L2``: the norm of all its
-norms). Channels at or above the threshold stay; layers of a group agree by the equalisation criterion; at least a minimum stays, and
-the number is rounded up to the granularity, by adding the largest of the rest.
+Every layer's kernels are measured by their L2 norm relative to the layer (``max``: its largest norm, ``L2``: the norm
+of all its norms). Channels at or above the threshold stay; layers of a group agree by the equalisation criterion; at
+least a minimum stays, and the number is rounded up to the granularity, by adding the largest of the rest.
 """
 
 from __future__ import annotations

@@ -31,9 +31,7 @@ def prune(network: Network, options: Selection, excluded: Collection[str] = ()) 
     channels = map_channels(graph)
     kept = _choose(network, channels, options, set(excluded))
     sizes = {group: graph.channels_of(group) for group in channels.members}
-    positions = {
-        tensor: channels.kept_of(tensor, kept, sizes) for tensor in channels.segments
-    }
+    positions = {tensor: channels.kept_of(tensor, kept, sizes) for tensor in channels.segments}
     smaller = Graph(replace(layer, channels=len(positions[layer.name])) for layer in graph.layers)
     result = type(network)(smaller)
     for layer in graph.convolutions:
@@ -45,9 +43,7 @@ def prune(network: Network, options: Selection, excluded: Collection[str] = ()) 
     return result
 
 
-def _choose(
-    network: Network, channels: ChannelMap, options: Selection, excluded: set[str]
-) -> dict[str, Indices]:
+def _choose(network: Network, channels: ChannelMap, options: Selection, excluded: set[str]) -> dict[str, Indices]:
     """Channels that stay, by group."""
     untouched = excluded | set(OUTPUTS) | _same_tensor(network.graph, excluded)
     kept = {}

@@ -18,9 +18,7 @@ class KerasBar:
     Without a terminal every update goes on a line of its own, at most two a second, and the last always.
     """
 
-    def __init__(
-        self, target: int, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, target: int, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._target = target
         self._stream = stream or sys.stdout
         self._clock = clock

@@ -153,8 +153,8 @@ class Visualizer:
     enabled: bool = boolean()
     num_images: int = uint32()
     weight_histograms: bool = boolean()
-    wandb_config: None = ignored()
-    clearml_config: None = ignored()
+    wandb_config: object = ignored()
+    clearml_config: object = ignored()
 
 
 @dataclass
@@ -177,7 +177,7 @@ class TrainingConfig:
     early_stopping: EarlyStopping | None = optional(EarlyStopping)
     model_ema: bool = boolean()
     visualizer: Visualizer = message(Visualizer)
-    cost_scaling: None = ignored()
+    cost_scaling: object = ignored()
 
 
 @dataclass

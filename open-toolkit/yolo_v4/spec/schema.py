@@ -1,8 +1,8 @@
 """Dataclasses as message schemas, and how a parsed tree fills them.
 
 A dataclass field made by one of the factories below carries its wire kind; ``bind`` walks a parsed message and sets the
-attributes with protobuf's rules: an unset field has its zero value, a repeated scalar overwrites (the last wins), a repeated
-singular message merges, setting one member of a oneof clears the others.
+attributes with protobuf's rules: an unset field has its zero value, a repeated scalar overwrites (the last wins), a
+repeated singular message merges, setting one member of a oneof clears the others.
 """
 
 from __future__ import annotations
@@ -26,32 +26,32 @@ _FLOAT_WORDS = {"inf": math.inf, "infinity": math.inf, "nan": math.nan}
 
 def uint32() -> int:
     """An unsigned integer, 0 when unset."""
-    return cast(int, dataclasses.field(default=0, metadata={"read": _read_uint32}))
+    return dataclasses.field(default=0, metadata={"read": _read_uint32})
 
 
 def real() -> float:
     """A float, 0.0 when unset."""
-    return cast(float, dataclasses.field(default=0.0, metadata={"read": _read_float}))
+    return dataclasses.field(default=0.0, metadata={"read": _read_float})
 
 
 def boolean() -> bool:
     """A bool, False when unset."""
-    return cast(bool, dataclasses.field(default=False, metadata={"read": _read_bool}))
+    return dataclasses.field(default=False, metadata={"read": _read_bool})
 
 
 def string(oneof: str = "") -> str:
     """A string, empty when unset."""
-    return cast(str, dataclasses.field(default="", metadata={"read": _read_string, "oneof": oneof}))
+    return dataclasses.field(default="", metadata={"read": _read_string, "oneof": oneof})
 
 
 def choice(kind: type[E]) -> E:
     """An enum by name or number, its zero member when unset."""
-    return cast(E, dataclasses.field(default=kind(0), metadata={"read": _enum_reader(kind)}))
+    return dataclasses.field(default=kind(0), metadata={"read": _enum_reader(kind)})
 
 
 def message(kind: type[T]) -> T:
     """A sub-message that reads as all zero values when unset."""
-    return cast(T, dataclasses.field(default_factory=kind, metadata={"message": kind}))
+    return dataclasses.field(default_factory=kind, metadata={"message": kind})
 
 
 def optional(kind: type[T], oneof: str = "") -> T | None:
@@ -81,9 +81,9 @@ def real_map() -> dict[str, float]:
     return cast("dict[str, float]", dataclasses.field(default_factory=dict, metadata={"map": (_read_float, 0.0)}))
 
 
-def ignored() -> None:
+def ignored() -> object:
     """A message that TAO acts on and this toolkit does not; its content is not looked at."""
-    return cast(None, dataclasses.field(default=None, metadata={"ignored": True}))
+    return dataclasses.field(default=None, metadata={"ignored": True})
 
 
 def bind(tree: Message, target: T) -> T:

@@ -1,8 +1,8 @@
 """The protobuf text format: text to a tree of fields, knowing nothing of any schema.
 
 Covers what experiment specs use and what ``google.protobuf.text_format`` accepts of it: ``name: value``,
-``name { … }`` and ``name: { … }`` (also with ``< >``), lists ``[a, b]``, ``,`` and ``;`` between fields, ``#`` comments, both
-quotes, escapes, adjacent strings, decimal, octal and hexadecimal integers. Nothing is evaluated.
+``name { … }`` and ``name: { … }`` (also with ``< >``), lists ``[a, b]``, ``,`` and ``;`` between fields, ``#``
+comments, both quotes, escapes, adjacent strings, decimal, octal and hexadecimal integers. Nothing is evaluated.
 """
 
 from __future__ import annotations

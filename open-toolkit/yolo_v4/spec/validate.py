@@ -28,7 +28,9 @@ def validate(experiment: Experiment) -> None:
         raise SpecError("; ".join(faults))
 
 
-def _within(path: str, value: float, low: float, high: float, *, open_low: bool = False, open_high: bool = False) -> Iterator[str]:
+def _within(
+    path: str, value: float, low: float, high: float, *, open_low: bool = False, open_high: bool = False
+) -> Iterator[str]:
     above = value > low if open_low else value >= low
     below = value < high if open_high else value <= high
     if not (above and below):  # also catches nan
@@ -49,16 +51,15 @@ def _yolov4(experiment: Experiment) -> Iterator[str]:
             parse_anchors(getattr(config, f"{scale}_anchor_shape"), name)
         except SpecError as error:
             yield str(error)
-        yield from _within(
-            f"yolov4_config.{scale}_grid_xy_extend", getattr(config, f"{scale}_grid_xy_extend"), 0, 0.3
-        )
+        yield from _within(f"yolov4_config.{scale}_grid_xy_extend", getattr(config, f"{scale}_grid_xy_extend"), 0, 0.3)
     yield from _within("yolov4_config.box_matching_iou", config.box_matching_iou, 0, 1, open_low=True)
     yield from _within(
         "yolov4_config.matching_neutral_box_iou", config.matching_neutral_box_iou, 0.25, 1, open_low=True
     )
     if config.arch != "resnet" or config.nlayers not in _RESNETS:
         known = ", ".join(map(str, _RESNETS))
-        yield f"yolov4_config: the open toolkit has arch resnet with nlayers {known}, not {config.arch!r} {config.nlayers}"
+        given = f"{config.arch!r} {config.nlayers}"
+        yield f"yolov4_config: the open toolkit has arch resnet with nlayers {known}, not {given}"
     if config.activation not in _ACTIVATIONS:
         yield f"yolov4_config.activation must be relu, leaky_relu or mish, is {config.activation!r}"
     for name in ("loss_loc_weight", "loss_neg_obj_weights", "loss_class_weights"):

@@ -134,7 +134,9 @@ def _write(path: Path, pixels: Pixels, detections: Detections, classes: Sequence
     target = places.image(path)
     if target is not None:
         with atomic_path(target) as temporary:
-            annotate(pixels, detections, classes).save(temporary, format="PNG" if path.suffix.lower() == ".png" else "JPEG")
+            annotate(pixels, detections, classes).save(
+                temporary, format="PNG" if path.suffix.lower() == ".png" else "JPEG"
+            )
     target = places.label(path)
     if target is not None:
         with atomic_path(target) as temporary:

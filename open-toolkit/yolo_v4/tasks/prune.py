@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from yolo_v4.tasks.common import recorded, spec_classes
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the pruned model, without the trainer's state, and print how much of the parameters is left."""
-    if not 0 <= arguments.pruning_threshold:
+    if not arguments.pruning_threshold >= 0:
         raise UsageError("--pruning_threshold must not be negative")
     if arguments.pruning_granularity < 1 or arguments.min_num_filters < 1:
         raise UsageError("--pruning_granularity and --min_num_filters must be at least 1")
@@ -59,7 +58,7 @@ def _prune(arguments: argparse.Namespace, status: StatusLog) -> None:
     _say(message)
     kpi = {
         "pruning_ratio": ratio,
-        "size": os.path.getsize(arguments.output_file) / 2**20,
+        "size": Path(arguments.output_file).stat().st_size / 2**20,
         "param_count": count_parameters(pruned) / 1e6,
     }
     status.write(RUNNING, message, kpi=kpi)

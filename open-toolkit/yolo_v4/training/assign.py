@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 class Assignment:
     """The responsible anchors; parallel int64 arrays (k,).
 
-    image: index in the batch. place: index among an image's candidates (scale by scale, anchor, row, column). target: index among
-    the targets.
+    image: index in the batch. place: index among an image's candidates (scale by scale, anchor, row, column). target:
+    index among the targets.
     """
 
     image: NDArray[np.int64]
@@ -31,8 +31,8 @@ def assign(
 ) -> Assignment:
     """Match objects to anchors by the overlap of their shapes, in the cell that holds the object's centre.
 
-    The best anchor of all scales is always taken, and every other one that overlaps by more than ``matching_iou``. Where two
-    objects want the same anchor of the same cell, the better fit has it.
+    The best anchor of all scales is always taken, and every other one that overlaps by more than ``matching_iou``.
+    Where two objects want the same anchor of the same cell, the better fit has it.
 
     Args:
         targets: (n, 6) image, class, centre x, centre y, width, height in network pixels.

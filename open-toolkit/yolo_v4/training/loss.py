@@ -1,7 +1,8 @@
 """The YOLOv4 loss: location (CIoU), objectness of responsible and of idle anchors, classes.
 
-Location, positive objectness and class terms are means over the responsible anchors of a batch, negative objectness is a mean over
-the idle ones, so that the spec's weights, the regulariser's too, mean the same for any batch and input size. TAO's values are larger.
+Location, positive objectness and class terms are means over the responsible anchors of a batch, negative objectness is
+a mean over the idle ones, so that the spec's weights, the regulariser's too, mean the same for any batch and input
+size. TAO's values are larger.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class YoloLoss:
         self._class_weights = torch.tensor(class_weights, device=device)
 
     def __call__(self, raws: tuple[Tensor, Tensor, Tensor], targets: NDArray[np.float32]) -> Tensor:
-        """Scalar loss of raw outputs against targets (n, 6): image, class, centre x, centre y, width, height in pixels."""
+        """Scalar loss against targets (n, 6): image, class, centre x, centre y, width, height in pixels."""
         boxes, logits = self._decode(raws)
         device = boxes.device
         grids = self._decode.layout(raws).grids
@@ -61,7 +62,8 @@ class YoloLoss:
     ) -> Tensor:
         """Mean objectness loss of idle anchors.
 
-        An anchor whose prediction overlaps an object well without being responsible for it is neither idle nor responsible.
+        An anchor whose prediction overlaps an object well without being responsible for it is neither idle nor
+        responsible.
         """
         idle = ~_overlapping(boxes.detach(), targets, self._config.matching_neutral_box_iou)
         idle[responsible] = False
@@ -88,7 +90,7 @@ def _overlapping(boxes: Tensor, targets: NDArray[np.float32], bound: float) -> T
         return torch.zeros(boxes.shape[:-1], dtype=torch.bool, device=boxes.device)
     # Rows of targets come image by image; the rest of each image's slots stay empty boxes, which overlap nothing.
     rank = np.arange(len(images)) - np.concatenate([[0], np.cumsum(counts)[:-1]])[images]
-    padded = np.zeros((batch, int(counts.max()), 4), dtype=np.float32)
+    padded = np.zeros((batch, int(np.max(counts)), 4), dtype=np.float32)
     padded[images, rank, :2] = targets[:, 2:4] - targets[:, 4:6] / 2
     padded[images, rank, 2:] = targets[:, 2:4] + targets[:, 4:6] / 2
     # Coordinate by coordinate, (batch, n, 1) against (batch, 1, m): the inner loops then run over objects without gaps.

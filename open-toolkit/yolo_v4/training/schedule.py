@@ -23,8 +23,8 @@ def make_schedule(config: LearningRate) -> Schedule:
 def cosine_rate(config: SoftStartCosineAnnealing, progress: float) -> float:
     """Linear warm-up to the maximum, then a cosine.
 
-    The cosine is TAO's: it runs over ``progress - soft_start`` without being rescaled to the rest of the training, so with
-    soft_start 0.3 the last learning rate is about a fifth of the maximum and not the minimum.
+    The cosine is TAO's: it runs over ``progress - soft_start`` without being rescaled to the rest of the training, so
+    with soft_start 0.3 the last learning rate is about a fifth of the maximum and not the minimum.
     """
     low, high = config.min_learning_rate, config.max_learning_rate
     if progress < config.soft_start:
@@ -33,11 +33,12 @@ def cosine_rate(config: SoftStartCosineAnnealing, progress: float) -> float:
 
 
 def annealing_rate(config: SoftStartAnnealing, progress: float) -> float:
-    """Exponential rise to the maximum until ``soft_start``, plateau until ``annealing``, exponential fall to the minimum."""
+    """Exponential rise until ``soft_start``, plateau at the maximum until ``annealing``, exponential fall to the minimum."""
     if progress < config.soft_start:
         share = progress / config.soft_start
     elif progress > config.annealing and config.annealing < 1:
         share = (1 - progress) / (1 - config.annealing)
     else:
         share = 1.0
-    return config.min_learning_rate * (config.max_learning_rate / config.min_learning_rate) ** min(max(share, 0.0), 1.0)
+    ratio = config.max_learning_rate / config.min_learning_rate
+    return config.min_learning_rate * math.pow(ratio, min(max(share, 0.0), 1.0))
