@@ -1,7 +1,8 @@
 """A cluster in memory that behaves as the operator may rely on an API server to behave, and no better.
 
-Stored objects are replaced and never changed in place. It counts resourceVersions, refuses conflicts, keeps status apart from the rest, collects garbage only when told to, and tells its
-watches everything in order. Nothing in it waits, so that a test may drive coroutines over it without an event loop (`finish`).
+It counts resourceVersions, refuses conflicts, keeps status apart from the rest, collects garbage only when told to, and tells its
+watches everything in order. Stored objects are replaced and never changed in place. Nothing in it waits, so that a test may drive
+coroutines over it without an event loop (`finish`).
 """
 
 from __future__ import annotations
