@@ -8,8 +8,6 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from pydantic import ValidationError
-
 from yolo_operator.api.status import Progress
 from yolo_operator.controller.cache import Cache, Key
 from yolo_operator.controller.queue import WorkQueue
@@ -33,7 +31,8 @@ def latest(log: str) -> Progress | None:
             continue
         try:
             return _progress(json.loads(line[start:])["yoloProgress"])
-        except (ValueError, KeyError, TypeError, ValidationError):
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):
+            # A container may print anything.
             continue
     return None
 

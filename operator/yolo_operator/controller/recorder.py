@@ -72,7 +72,14 @@ class Recorder:
                 return
         # Also after a restart: the Event of an earlier process is brought up to date rather than doubled.
         change = {"lastTimestamp": body["lastTimestamp"]} | ({"count": known + 1} if known else {})
-        await self._cluster.patch(EVENTS, meta["namespace"], meta["name"], change)
+        try:
+            await self._cluster.patch(EVENTS, meta["namespace"], meta["name"], change)
+        except ApiError as error:
+            if not error.not_found:
+                raise
+            # The API server forgets Events after an hour.
+            await self._cluster.create(EVENTS, meta["namespace"], body)
+            self._remember(meta["name"], 1)
 
     def _remember(self, name: str, count: int) -> None:
         self._counts[name] = count
@@ -84,11 +91,12 @@ class Recorder:
         now = self._clock()
         tokens, filled = self._buckets.get(uid, (float(BURST), now))
         tokens = min(float(BURST), tokens + (now - filled).total_seconds() / REFILL_SECONDS)
-        self._buckets[uid] = (max(0.0, tokens - 1), now)
+        allowed = tokens >= 1
+        self._buckets[uid] = (tokens - 1 if allowed else tokens, now)
         self._buckets.move_to_end(uid)
         while len(self._buckets) > REMEMBERED:
             self._buckets.popitem(last=False)
-        return tokens >= 1
+        return allowed
 
 
 def event(experiment: Experiment, notice: Notice, now: datetime) -> Object:

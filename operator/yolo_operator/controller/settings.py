@@ -6,6 +6,8 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
 
 class SettingsError(Exception):
     """A setting is missing or wrong; the message names it."""
@@ -47,6 +49,9 @@ class Settings:
         log_format = environment.get("YOLO_OPERATOR_LOG_FORMAT", "text")
         if log_format not in ("text", "json"):
             raise SettingsError(f"YOLO_OPERATOR_LOG_FORMAT is {log_format!r}: it must be text or json")
+        log_level = environment.get("YOLO_OPERATOR_LOG_LEVEL", "INFO").upper()
+        if log_level not in LOG_LEVELS:
+            raise SettingsError(f"YOLO_OPERATOR_LOG_LEVEL is {log_level!r}: it must be one of {', '.join(LOG_LEVELS)}")
         return cls(
             image=image,
             namespaces=tuple(name.strip() for name in environment.get("YOLO_OPERATOR_NAMESPACES", "").split(",") if name.strip()),
@@ -55,7 +60,7 @@ class Settings:
             workers=_number(environment, "YOLO_OPERATOR_WORKERS", 8),
             resync_seconds=_number(environment, "YOLO_OPERATOR_RESYNC_SECONDS", 600),
             progress_seconds=_number(environment, "YOLO_OPERATOR_PROGRESS_SECONDS", 5),
-            log_level=environment.get("YOLO_OPERATOR_LOG_LEVEL", "INFO").upper(),
+            log_level=log_level,
             log_format=log_format,
         )
 

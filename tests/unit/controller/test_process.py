@@ -1,0 +1,248 @@
+"""Around the reconciler: metrics, settings, checks, the web server, the worker."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+import pytest
+from aiohttp import ClientSession, web
+from memory_cluster import MemoryCluster, finish
+from prometheus_client import CollectorRegistry, generate_latest
+from world import World
+from yolo_operator.api.status import Progress
+from yolo_operator.controller import server
+from yolo_operator.controller.cache import Key
+from yolo_operator.controller.checks import RIGHTS, NotReady, check_cluster
+from yolo_operator.controller.main import JsonFormatter
+from yolo_operator.controller.metrics import OperatorMetrics, StateCollector
+from yolo_operator.controller.queue import WorkQueue
+from yolo_operator.controller.reconcile import NameTaken
+from yolo_operator.controller.settings import Settings, SettingsError
+from yolo_operator.controller.worker import work
+from yolo_operator.kube.cluster import EXPERIMENTS
+from yolo_operator.kube.errors import ApiError
+
+from examples import NAME, NAMESPACE, small_spec, whole_spec
+
+KEY = Key(NAMESPACE, NAME)
+
+# --- metrics ---
+
+
+async def scrape(world: World) -> str:
+    registry = CollectorRegistry()
+    registry.register(StateCollector(world.operator.cache, WorkQueue[Key](), world.operator.reconciler.progress))
+    return generate_latest(registry).decode()
+
+
+async def test_a_finished_experiments_numbers() -> None:
+    text = await scrape(World(whole_spec()).rest())
+    stage = f'experiment="{NAME}",namespace="{NAMESPACE}"'
+    assert f'yolo_experiments{{namespace="{NAMESPACE}",phase="Succeeded"}} 1.0' in text
+    assert f'yolo_stage_map{{{stage},stage="evaluate",variant=""}} 0.9' in text
+    assert f'yolo_stage_parameter_ratio{{{stage},stage="prune",variant="0.3"}} 0.7' in text
+    assert f'yolo_stage_epoch{{{stage},stage="train",variant=""}} 20.0' in text
+    assert f'yolo_stage_state{{{stage},stage="export",state="Succeeded",variant=""}} 1.0' in text
+    assert f'yolo_stage_duration_seconds{{{stage},stage="train",variant=""}}' in text
+    assert "workqueue_adds_total 0.0" in text
+
+
+async def test_a_running_stages_numbers_are_the_live_ones() -> None:
+    world = World(small_spec())
+    world.until(lambda: world.states().get("train") == "Running")
+    job = world.stage("train")["job"]
+    world.operator.reconciler.progress[f"{NAMESPACE}/{job}"] = Progress(epoch=7, epochs=20, loss=2.5, eta_seconds=90)
+    text = await scrape(world)
+    assert f'yolo_stage_eta_seconds{{experiment="{NAME}",namespace="{NAMESPACE}",stage="train",variant=""}} 90.0' in text
+
+
+async def test_a_deleted_experiment_leaves_no_series() -> None:
+    world = World(small_spec()).rest()
+    world.cluster.remove(EXPERIMENTS, NAMESPACE, NAME)
+    world.rest()
+    assert NAME not in await scrape(world)
+
+
+def test_requests_are_counted() -> None:
+    registry = CollectorRegistry()
+    OperatorMetrics(registry).request("patch", "jobs", 409)
+    assert 'yolo_operator_kube_requests_total{code="409",resource="jobs",verb="patch"} 1.0' in generate_latest(registry).decode()
+
+
+# --- settings ---
+
+LEAST = {"YOLO_OPERATOR_IMAGE": "operator:1"}
+
+
+def test_the_least_setting_is_the_image() -> None:
+    settings = Settings.from_environment(LEAST)
+    assert (settings.image, settings.namespaces, settings.port, settings.workers) == ("operator:1", (), 8080, 8)
+
+
+def test_all_settings() -> None:
+    settings = Settings.from_environment(
+        LEAST
+        | {
+            "YOLO_OPERATOR_NAMESPACES": "a, b,,",
+            "YOLO_OPERATOR_LISTEN": "[::]:9000",
+            "YOLO_OPERATOR_LOG_FORMAT": "json",
+            "YOLO_OPERATOR_LOG_LEVEL": "debug",
+            "YOLO_OPERATOR_WORKERS": "3",
+            "YOLO_OPERATOR_RESYNC_SECONDS": "60",
+        }
+    )
+    assert settings.namespaces == ("a", "b")
+    assert (settings.port, settings.log_format, settings.log_level) == (9000, "json", "DEBUG")
+    assert (settings.workers, settings.resync_seconds) == (3, 60)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("YOLO_OPERATOR_IMAGE", ""),
+        ("YOLO_OPERATOR_LISTEN", "8080x"),
+        ("YOLO_OPERATOR_LISTEN", "0.0.0.0:"),
+        ("YOLO_OPERATOR_LOG_FORMAT", "xml"),
+        ("YOLO_OPERATOR_LOG_LEVEL", "LOUD"),
+        ("YOLO_OPERATOR_WORKERS", "0"),
+        ("YOLO_OPERATOR_WORKERS", "many"),
+        ("YOLO_OPERATOR_RESYNC_SECONDS", "-1"),
+        ("YOLO_OPERATOR_PROGRESS_SECONDS", "0.5"),
+    ],
+)
+def test_a_wrong_setting_is_named(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=name):
+        Settings.from_environment(LEAST | {name: value})
+
+
+# --- checks ---
+
+
+def test_a_prepared_cluster_passes() -> None:
+    finish(check_cluster(MemoryCluster(), ()))
+    finish(check_cluster(MemoryCluster(), ("a", "b")))
+
+
+@pytest.mark.parametrize("right", RIGHTS, ids=lambda right: right.resource)
+def test_every_missing_right_is_named_with_its_use(right: Any) -> None:
+    cluster = MemoryCluster()
+    cluster.denied = {(right.verbs[-1], right.resource)}
+    with pytest.raises(NotReady) as error:
+        finish(check_cluster(cluster, ("lab",)))
+    assert f"{right.verbs[-1]} {right.resource}" in str(error.value)
+    assert f"in lab ({right.why})" in str(error.value)
+
+
+def test_a_missing_crd_is_named() -> None:
+    cluster = MemoryCluster()
+
+    def absent(request: Any) -> None:
+        if request.resource == "yoloexperiments":
+            raise ApiError(404, "NotFound", "the server could not find the requested resource")
+
+    cluster.on_request = absent
+    with pytest.raises(NotReady, match=r"CustomResourceDefinition yoloexperiments\.yolo-operator\.dev"):
+        finish(check_cluster(cluster, ()))
+
+
+def test_another_error_is_passed_on() -> None:
+    cluster = MemoryCluster()
+
+    def fail(request: Any) -> None:
+        if request.verb == "list":
+            raise ApiError(500, "InternalError", "etcd")
+
+    cluster.on_request = fail
+    with pytest.raises(ApiError, match="etcd"):
+        finish(check_cluster(cluster, ()))
+
+
+# --- the web server ---
+
+
+async def test_health_readiness_and_metrics() -> None:
+    problems: dict[str, str | None] = {"health": None, "ready": "the cache is being filled"}
+    registry = CollectorRegistry()
+    OperatorMetrics(registry)
+    app = server.application(registry, health=lambda: problems["health"], ready=lambda: problems["ready"])
+    runner = await server.serve(app, "127.0.0.1", 0)
+    try:
+        (site,) = runner.sites
+        assert isinstance(site, web.TCPSite)
+        host, port = runner.addresses[0][:2]
+        async with ClientSession(f"http://{host}:{port}") as client:
+            healthy, ready = await client.get("/healthz"), await client.get("/readyz")
+            assert (healthy.status, ready.status) == (200, 503)
+            assert await ready.text() == "the cache is being filled\n"
+            problems |= {"health": "stuck", "ready": None}
+            assert ((await client.get("/healthz")).status, (await client.get("/readyz")).status) == (503, 200)
+            metrics = await client.get("/metrics")
+            assert metrics.headers["Content-Type"].startswith("text/plain")
+            assert "yolo_operator_reconcile_duration_seconds" in await metrics.text()
+    finally:
+        await runner.cleanup()
+
+
+# --- the worker ---
+
+
+class Scripted:
+    """A reconciler that raises what it is told."""
+
+    def __init__(self, *errors: Exception | None) -> None:
+        self.errors = list(errors)
+        self.cache = World().operator.cache
+        self.keys: list[Key] = []
+
+    async def reconcile(self, key: Key) -> float | None:
+        self.keys.append(key)
+        error = self.errors.pop(0)
+        if error is not None:
+            raise error
+        return None
+
+
+@pytest.mark.parametrize(
+    ("error", "result"),
+    [
+        (None, "ok"),
+        (ApiError(409, "Conflict", ""), "conflict"),
+        (ApiError(500, "InternalError", ""), "api-error"),
+        (NameTaken("taken"), "name-taken"),
+        (ZeroDivisionError(), "bug"),
+    ],
+)
+async def test_an_error_concerns_its_key_alone(error: Exception | None, result: str) -> None:
+    registry = CollectorRegistry()
+    metrics, queue = OperatorMetrics(registry), WorkQueue[Key]()
+    other = Key(NAMESPACE, "other")
+    reconciler = Scripted(error, None)
+    queue.add(KEY)
+    queue.add(other)
+    taken = 0
+
+    class Bounded(WorkQueue[Key]):
+        async def get(self) -> Key:
+            nonlocal taken
+            taken += 1
+            if taken > 2:
+                queue.close()
+            return await queue.get()
+
+    bounded = Bounded()
+    bounded.retry, bounded.done = queue.retry, queue.done  # type: ignore[method-assign]
+    bounded.forget, bounded.add = queue.forget, queue.add  # type: ignore[method-assign]
+    await work(bounded, reconciler, metrics)  # type: ignore[arg-type]
+    assert reconciler.keys == [KEY, other]
+    assert f'yolo_operator_reconcile_duration_seconds_count{{result="{result}"}}' in generate_latest(registry).decode()
+    assert queue.stats.retries == (error is not None)
+    assert queue.busy == 0
+
+
+def test_a_log_line_is_one_json_object() -> None:
+
+    record = logging.LogRecord("yolo_operator", logging.INFO, "x", 1, "two\nlines %s", ("a",), None)
+    entry = json.loads(JsonFormatter().format(record))
+    assert (entry["level"], entry["message"]) == ("INFO", "two\nlines a")

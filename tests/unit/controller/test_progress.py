@@ -1,0 +1,130 @@
+"""Live progress: whatever a log says, and how often it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from world import World
+from yolo_operator.api.status import Progress
+from yolo_operator.controller.cache import Key
+from yolo_operator.controller.progress import ProgressReader, latest
+from yolo_operator.controller.queue import WorkQueue
+from yolo_operator.kube.cluster import PODS
+
+from examples import NAME, NAMESPACE, small_spec
+
+
+def line(**numbers: Any) -> str:
+    return json.dumps({"yoloProgress": numbers}, separators=(",", ":"))
+
+
+@pytest.mark.parametrize(
+    ("numbers", "percent"),
+    [
+        ({"epoch": 1, "epochs": 80}, 1),
+        ({"epoch": 40, "epochs": 80}, 50),
+        ({"epoch": 41, "epochs": 80, "step": 0, "steps": 10}, 50),
+        ({"epoch": 41, "epochs": 80, "step": 5, "steps": 10}, 50),
+        ({"epoch": 80, "epochs": 80, "step": 10, "steps": 10}, 100),
+        ({"step": 3, "steps": 4}, 75),
+        ({"epoch": 200, "epochs": 80}, 100),
+        ({"loss": 1.5}, None),
+        ({"step": 1, "steps": 0}, None),
+    ],
+)
+def test_percent(numbers: dict[str, Any], percent: int | None) -> None:
+    found = latest(line(**numbers))
+    assert found is not None
+    assert found.percent == percent
+
+
+def test_the_newest_whole_line_counts() -> None:
+    log = "\n".join([line(epoch=1, epochs=10), "noise", "prefix " + line(epoch=2, epochs=10), line(epoch=3, epochs=10)[:-4]])
+    found = latest(log)
+    assert found is not None
+    assert found.epoch == 2
+
+
+@given(st.text())
+@example('{"yoloProgress":5}')
+@example('{"yoloProgress":[]}')
+@example('{"yoloProgress":null}')
+@example('{"yoloProgress":{"step":Infinity,"steps":1}}')
+@example('{"yoloProgress":{"step":NaN,"steps":1}}')
+@example('{"yoloProgress":{"step":"a","steps":1}}')
+@example('{"yoloProgress":{"epoch":1e999,"epochs":2}}')
+@example('{"yoloProgress":{"step":1' + "0" * 400 + ',"steps":3}}')
+@example('{"yoloProgress"' + "[" * 3000)
+@example('{"yoloProgress":' + "[" * 3000)
+@example('{"yoloProgress":{"epoch":{"a":1},"epochs":[]}}')
+def test_no_log_breaks_the_reader(text: str) -> None:
+    found = latest(text)
+    assert found is None or found.percent is None or 0 <= found.percent <= 100
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5), lambda inner: st.lists(inner), max_leaves=3
+)
+
+
+@given(st.dictionaries(st.sampled_from(["epoch", "epochs", "step", "steps", "loss", "mAP", "etaSeconds"]), json_values))
+def test_no_numbers_break_it_either(numbers: dict[str, Any]) -> None:
+    latest(line(**numbers))
+
+
+async def test_running_stages_are_read_and_ended_ones_forgotten() -> None:
+    world = World(small_spec())
+    world.until(lambda: world.states().get("train") == "Running" and any(pod.running for pod in world.operator.cache.pods))
+    (pod,) = [pod for pod in world.operator.cache.pods if pod.running]
+    store: dict[str, Progress] = {}
+    queue = WorkQueue[Key]()
+    reader = ProgressReader(world.cluster, world.operator.cache, queue, store, seconds=0.001, budget=1e6)
+    now = [0.0]
+    task = asyncio.create_task(reader.run(lambda: now[0]))
+    try:
+        await asyncio.sleep(0.01)
+        assert store == {}  # no log yet: nothing to read, nothing broken
+        world.cluster.logs[NAMESPACE, pod.name] = line(epoch=10, epochs=20, loss=1.5)
+        assert await asyncio.wait_for(queue.get(), 5) == Key(NAMESPACE, NAME)
+        queue.done(Key(NAMESPACE, NAME))
+        assert store[f"{NAMESPACE}/{pod.job}"].percent == 50
+        # Less than five percent more is no reason to look at the experiment; three minutes are.
+        world.cluster.logs[NAMESPACE, pod.name] = line(epoch=10, epochs=20, step=1, steps=2)
+        await asyncio.sleep(0.02)
+        assert queue.depth == 0
+        now[0] += 200
+        assert await asyncio.wait_for(queue.get(), 5) == Key(NAMESPACE, NAME)
+        world.cluster.remove(PODS, NAMESPACE, pod.name)
+        world.operator.deliver()
+        await asyncio.sleep(0.02)
+        assert store == {}
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+def test_progress_reaches_the_status_in_steps() -> None:
+    world = World(small_spec())
+    world.until(lambda: world.states().get("train") == "Running")
+    job = world.stage("train")["job"]
+    key = next(iter(world.operator.cache.experiments)).key
+
+    def tell(percent: int) -> int | None:
+        world.operator.reconciler.progress[f"{NAMESPACE}/{job}"] = Progress(percent=percent, epoch=1, epochs=20)
+        world.operator.queue.add(key)
+        world.work()
+        return (world.stage("train").get("progress") or {}).get("percent")
+
+    assert [tell(10), tell(12), tell(15), tell(14)] == [10, 10, 15, 15]
+    assert world.status()["progress"] == "2/4 (15%)"
+    world.clock.advance(200)
+    assert tell(16) == 16
+    world.rest()
+    assert "progress" not in world.stage("train")
