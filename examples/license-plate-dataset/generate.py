@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Draw a small licence-plate dataset, for trying out an experiment without collecting one.
 
-Every image shows a street-like scene with no, one or two licence plates in perspective. Five classes are labelled in Darknet format
-(``id cx cy w h``, fractions of the image): the four corners of a plate, each by a small box around it, and the plate itself.
+Every image shows a street-like scene with no, one or two licence plates in perspective. Five classes are labelled in
+Darknet format (``id cx cy w h``, fractions of the image): the four corners of a plate, each by a small box around it, and
+the plate itself.
 
     DIR/train/images/000000.jpg   DIR/train/labels/000000.txt
     DIR/valid/images/100000.jpg   DIR/valid/labels/100000.txt
@@ -187,9 +188,7 @@ def random_quad(rng: np.random.Generator, size: tuple[int, int], width: float, a
 def boxes_touch(first: Quad, second: Quad) -> bool:
     """Whether the surrounding boxes come closer than a few pixels."""
     gap = 12
-    return bool(
-        (first.min(axis=0) - gap < second.max(axis=0)).all() and (second.min(axis=0) - gap < first.max(axis=0)).all()
-    )
+    return bool((first.min(axis=0) - gap < second.max(axis=0)).all() and (second.min(axis=0) - gap < first.max(axis=0)).all())
 
 
 def background(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
@@ -238,9 +237,7 @@ def clutter(rng: np.random.Generator, canvas: Image.Image) -> None:
         sign(rng, canvas)
 
 
-def windows(
-    rng: np.random.Generator, draw: ImageDraw.ImageDraw, area: tuple[float, float, float, float], color: Color
-) -> None:
+def windows(rng: np.random.Generator, draw: ImageDraw.ImageDraw, area: tuple[float, float, float, float], color: Color) -> None:
     """A house front: a grid of rectangles."""
     draw.rectangle(area, fill=color)
     pane = random_color(rng)
@@ -347,9 +344,7 @@ def plate_lines(rng: np.random.Generator, *, two_lines: bool) -> list[str]:
     return [f"{head}{rng.choice(['-', ' ', '.'])}{tail}"]
 
 
-def fit_text(
-    draw: ImageDraw.ImageDraw, text: str, area: tuple[float, float, float, float], ink: Color
-) -> None:
+def fit_text(draw: ImageDraw.ImageDraw, text: str, area: tuple[float, float, float, float], ink: Color) -> None:
     """The largest writing that fits, centred."""
     left, top, right, bottom = area
     size = int((bottom - top) * 1.25)

@@ -33,7 +33,7 @@ def cosine_rate(config: SoftStartCosineAnnealing, progress: float) -> float:
 
 
 def annealing_rate(config: SoftStartAnnealing, progress: float) -> float:
-    """Exponential rise until ``soft_start``, plateau at the maximum until ``annealing``, exponential fall to the minimum."""
+    """Exponential rise until ``soft_start``, plateau at the maximum, exponential fall from ``annealing`` on."""
     if progress < config.soft_start:
         share = progress / config.soft_start
     elif progress > config.annealing and config.annealing < 1:
