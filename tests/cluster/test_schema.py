@@ -1,0 +1,271 @@
+"""The CRD on a real API server: what it takes, what it refuses and with which words, what it fills in."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from playground import Playground
+from yolo_operator.api.base import Model
+from yolo_operator.api.spec import Spec
+from yolo_operator.kube.cluster import EXPERIMENTS, Object
+from yolo_operator.kube.errors import ApiError
+
+from examples import NAME, experiment_body, small_spec, tao_spec, whole_spec
+
+Kubectl = Callable[..., subprocess.CompletedProcess[str]]
+
+SHAPES = {f"{scale}AnchorShape": "[(10, 10), (20, 20), (30, 30)]" for scale in ("big", "mid", "small")}
+SCHEDULE = {"minLearningRate": 1e-5, "maxLearningRate": 1e-3, "softStart": 0.1, "annealing": 0.5}
+COSINE = {"minLearningRate": 1e-5, "maxLearningRate": 1e-3, "softStart": 0.1}
+
+
+def merged(spec: dict[str, Any], **sections: dict[str, Any]) -> dict[str, Any]:
+    """The spec with some fields of its sections replaced."""
+    return spec | {name: {**spec.get(name, {}), **changes} for name, changes in sections.items()}
+
+
+def with_network(spec: dict[str, Any], **sections: dict[str, Any]) -> dict[str, Any]:
+    """The same for the sections of the experiment spec; None leaves a field out."""
+    inner = merged(spec["experimentSpec"], **sections)
+    inner = {
+        name: {key: v for key, v in value.items() if v is not None} if isinstance(value, dict) else value
+        for name, value in inner.items()
+    }
+    return spec | {"experimentSpec": inner}
+
+
+def tao(**sections: dict[str, Any]) -> dict[str, Any]:
+    return with_network(tao_spec(), **sections)
+
+
+def pruned(**changes: Any) -> dict[str, Any]:
+    return whole_spec(prune={"thresholds": [0.1, 0.5], "select": {"maxMapDrop": 0.02}, **changes})
+
+
+def rate(**changes: Any) -> dict[str, Any]:
+    return with_network(small_spec(), trainingConfig={"learningRate": changes})
+
+
+REJECTED: list[tuple[str, dict[str, Any]]] = [
+    ("Spec: no anchors", small_spec(anchors=None)),
+    (
+        "Spec: cspdarknet_tiny has two scales: count",
+        tao(yolov4Config={"arch": "cspdarknet_tiny", "smallGridXyExtend": 0}) | {"anchors": {"auto": {"count": 9}}},
+    ),
+    ("Spec: retrain works on", whole_spec(prune=None)),
+    ("Spec: inference needs", small_spec(inference={})),
+    ("Spec: openConfig is", tao(openConfig={"widthMultiplier": 0.5})),
+    ("Spec: tao-3.21.11 exports etlt", whole_spec(export={"format": "etlt"})),
+    ("Spec: tao-3.21.11 exports etlt", tao_spec(export={"format": "onnx"})),
+    ("Spec: the open toolkit exports", whole_spec(export={"format": "onnx", "dataType": "fp16"})),
+    ("Spec: the open toolkit has arch", with_network(small_spec(), yolov4Config={"arch": "vgg", "nlayers": 16})),
+    ("Spec: the open toolkit has arch", with_network(small_spec(), yolov4Config={"nlayers": 50})),
+    ("Spec: with queueName", small_spec(queueName="gpus", suspend=True)),
+    ("Toolkit: tao-3.21.11 encrypts", small_spec(toolkit={"profile": "tao-3.21.11"})),
+    ("Workspace: set exactly one of claimName", small_spec(workspace={})),
+    (
+        "Workspace: set exactly one of claimName",
+        small_spec(workspace={"claimName": "a", "volumeClaimTemplate": {"storage": "1Gi"}}),
+    ),
+    ("Workspace: subPath must be relative", small_spec(workspace={"claimName": "a", "subPath": "/a"})),
+    ("Workspace: subPath must be relative", small_spec(workspace={"claimName": "a", "subPath": "a/../b"})),
+    ("Workspace: subPath goes with", small_spec(workspace={"volumeClaimTemplate": {"storage": "1Gi"}, "subPath": "a"})),
+    ("Dataset: darknet labels", merged(small_spec(), dataset={"classes": {"car": "car"}})),
+    ("Dataset: subPath is the directory", merged(small_spec(), dataset={"subPath": "a"})),
+    ("Yolov4Config: nlayers must be", with_network(small_spec(), yolov4Config={"nlayers": 19})),
+    ("Yolov4Config: nlayers must be", tao(yolov4Config={"nlayers": None})),
+    (
+        "Yolov4Config: cspdarknet_tiny has two scales: leave",
+        tao_spec(anchors={"auto": {"count": 6}})
+        | {"experimentSpec": tao(yolov4Config={"arch": "cspdarknet_tiny"})["experimentSpec"]},
+    ),
+    (
+        "Yolov4Config: give the anchors",
+        with_network(small_spec(), yolov4Config={"bigAnchorShape": SHAPES["bigAnchorShape"]}),
+    ),
+    (
+        "TrainingConfig: set at most one of pretrainModelPath",
+        with_network(small_spec(), trainingConfig={"pretrainModelPath": "a", "prunedModelPath": "b"}),
+    ),
+    ("TrainingConfig: checkpointInterval must", with_network(small_spec(), trainingConfig={"checkpointInterval": 21})),
+    ("LearningRate: set exactly one of", rate()),
+    (
+        "LearningRate: set exactly one of",
+        rate(softStartAnnealingSchedule=SCHEDULE, softStartCosineAnnealingSchedule=COSINE),
+    ),
+    (
+        "SoftStartAnnealingSchedule: minLearningRate must",
+        rate(softStartAnnealingSchedule=SCHEDULE | {"minLearningRate": 1e-3}),
+    ),
+    ("SoftStartAnnealingSchedule: softStart must", rate(softStartAnnealingSchedule=SCHEDULE | {"softStart": 0.5})),
+    (
+        "SoftStartCosineAnnealingSchedule: minLearningRate must",
+        rate(softStartCosineAnnealingSchedule=COSINE | {"minLearningRate": 1}),
+    ),
+    ("Regularizer: weight is needed", with_network(small_spec(), trainingConfig={"regularizer": {"type": "L2"}})),
+    ("Optimizer: set exactly one of", with_network(small_spec(), trainingConfig={"optimizer": {}})),
+    ("AugmentationConfig: outputChannel must", with_network(small_spec(), augmentationConfig={"outputChannel": 2})),
+    ("AugmentationConfig: outputDepth must", with_network(small_spec(), augmentationConfig={"outputDepth": 12})),
+    ("AugmentationConfig: imageMean has", with_network(small_spec(), augmentationConfig={"imageMean": {"r": 1, "g": 1}})),
+    ("Prune: thresholds must differ", pruned(thresholds=[0.1, 0.1])),
+    ("Prune: select.threshold must", pruned(select={"threshold": 0.3})),
+    ("Select: set threshold, or bounds", pruned(select={})),
+    ("Select: set threshold, or bounds", pruned(select={"threshold": 0.1, "maxMapDrop": 0.1})),
+    ("Retrain: checkpointInterval must", whole_spec(retrain={"numEpochs": 5, "checkpointInterval": 6})),
+]
+
+
+def models() -> list[type[Model]]:
+    """Every model of the spec."""
+    found: list[type[Model]] = []
+
+    def walk(model: type[Model]) -> None:
+        if model in found:
+            return
+        found.append(model)
+        for info in model.model_fields.values():
+            todo = [info.annotation]
+            while todo:
+                annotation = todo.pop()
+                if isinstance(annotation, type) and issubclass(annotation, Model):
+                    walk(annotation)
+                todo += typing.get_args(annotation)
+
+    walk(Spec)
+    return found
+
+
+RULES = [f"{model.__name__}: {rule.message}" for model in models() for rule in model.rules]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_rule_has_an_object_that_breaks_it(rule: str) -> None:
+    assert any(rule.startswith(beginning) for beginning, _ in REJECTED)
+
+
+@pytest.mark.parametrize(("rule", "spec"), REJECTED, ids=[rule for rule, _ in REJECTED])
+async def test_a_broken_rule_is_refused_with_its_message(ground: Playground, rule: str, spec: dict[str, Any]) -> None:
+    with pytest.raises(ApiError) as error:
+        await ground.apply(spec)
+    (message,) = [known.partition(": ")[2] for known in RULES if known.startswith(rule)]
+    assert error.value.status == 422
+    assert message in error.value.message
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        small_spec(),
+        whole_spec(),
+        tao_spec(),
+        tao(yolov4Config={"arch": "cspdarknet_tiny", "smallGridXyExtend": 0}) | {"anchors": {"auto": {"count": 6}}},
+        with_network(small_spec(anchors=None), yolov4Config=SHAPES),
+        with_network(small_spec(), augmentationConfig={"outputChannel": 1, "imageMean": {"l": 1}, "outputDepth": 16}),
+        pruned(select={"threshold": 0.5}),
+        small_spec(workspace={"volumeClaimTemplate": {"storage": "1Gi"}}),
+        rate(softStartAnnealingSchedule=SCHEDULE),
+    ],
+)
+async def test_what_keeps_the_rules_is_taken(ground: Playground, spec: dict[str, Any]) -> None:
+    stored = await ground.apply(spec)
+    assert Spec.model_validate(stored["spec"]) == Spec.model_validate(spec)
+
+
+async def test_examples_are_taken(ground: Playground, root: Path, kubectl: Kubectl) -> None:
+    for path in sorted((root / "examples").glob("*.yaml")):
+        kinds = [body["kind"] for body in yaml.safe_load_all(path.read_text()) if body]
+        applied = kubectl("apply", "--dry-run=server", "--validate=strict", "-n", ground.namespace, "-f", str(path))
+        assert applied.returncode == 0, f"{path.name} ({', '.join(kinds)}): {applied.stderr}"
+
+
+def test_the_crd_is_established_and_structural(crd: Callable[[], None], kubectl: Kubectl) -> None:
+    body = json.loads(kubectl("get", "crd", "yoloexperiments.yolo-operator.dev", "-o", "json").stdout)
+    conditions = {condition["type"]: condition["status"] for condition in body["status"]["conditions"]}
+    assert conditions["Established"] == "True"
+    assert conditions["NamesAccepted"] == "True"
+    assert conditions.get("NonStructuralSchema", "False") == "False"
+
+
+async def test_an_unknown_field_is_refused_by_kubectl(ground: Playground, kubectl: Kubectl) -> None:
+    spec = with_network(small_spec(), trainingConfig={"batchSizePerGPU": 8})
+    applied = kubectl("apply", "-n", ground.namespace, "-f", "-", stdin=json.dumps(experiment_body(spec)))
+    assert applied.returncode != 0
+    assert 'unknown field "spec.experimentSpec.trainingConfig.batchSizePerGPU"' in applied.stderr
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        (with_network(small_spec(), trainingConfig={"numEpochs": 0}), "spec.experimentSpec.trainingConfig.numEpochs"),
+        (small_spec(maxParallel=65), "spec.maxParallel"),
+        (pruned(thresholds=[]), "spec.prune.thresholds"),
+        (merged(small_spec(), dataset={"train": {"images": "a b", "labels": "c"}}), "spec.dataset.train.images"),
+        (merged(small_spec(), dataset={"format": "coco"}), "spec.dataset.format"),
+    ],
+)
+async def test_a_value_out_of_range_names_its_field(ground: Playground, spec: dict[str, Any], words: str) -> None:
+    with pytest.raises(ApiError) as error:
+        await ground.apply(spec)
+    assert words in error.value.message
+
+
+@pytest.mark.parametrize("name", ["a" * 64, "with.dot"])
+async def test_a_name_that_is_no_label_is_refused(ground: Playground, name: str) -> None:
+    with pytest.raises(ApiError) as error:
+        await ground.apply(small_spec(), name)
+    assert "the name becomes a label value" in error.value.message
+
+
+async def test_defaults_materialise(ground: Playground) -> None:
+    spec = (await ground.apply(pruned()))["spec"]
+    assert spec["maxParallel"] == 4
+    assert spec["suspend"] is False
+    assert spec["retry"] == {"limit": 3, "backoffSeconds": 10}
+    assert spec["workspace"]["mountPath"] == "/workspace"
+    assert spec["train"] == {"checkpoint": "best"}
+    assert spec["prune"]["pruningGranularity"] == 8
+    assert spec["experimentSpec"]["nmsConfig"]["topK"] == 200
+    assert spec["export"]["dataType"] == "int8"
+
+
+async def test_a_stale_status_write_is_a_conflict(ground: Playground) -> None:
+    stored = await ground.apply(small_spec())
+
+    def write(phase: str) -> Object:
+        version = {"resourceVersion": stored["metadata"]["resourceVersion"]}
+        return {"metadata": version, "status": {"phase": phase}}
+
+    where = (EXPERIMENTS, ground.namespace, NAME)
+    first = await ground.cluster.patch(*where, write("Running"), subresource="status")
+    assert first["status"]["phase"] == "Running"
+    assert first["metadata"]["generation"] == stored["metadata"]["generation"]
+    with pytest.raises(ApiError) as error:
+        await ground.cluster.patch(*where, write("Failed"), subresource="status")
+    assert error.value.conflict
+
+
+async def test_status_and_spec_do_not_touch_each_other(ground: Playground) -> None:
+    stored = await ground.apply(small_spec())
+    where = (EXPERIMENTS, ground.namespace, NAME)
+    both = {"status": {"phase": "Running"}, "spec": {"maxParallel": 2}}
+    as_status = await ground.cluster.patch(*where, both, subresource="status")
+    assert (as_status["spec"], as_status["status"]) == (stored["spec"], {"phase": "Running"})
+    as_spec = await ground.cluster.patch(*where, {**both, "status": {"phase": "Failed"}})
+    assert (as_spec["spec"]["maxParallel"], as_spec["status"]) == (2, {"phase": "Running"})
+
+
+async def test_the_columns_of_kubectl_get(ground: Playground, kubectl: Kubectl) -> None:
+    await ground.apply(small_spec())
+    status = {"phase": "Running", "stage": "train", "progress": "2/4 (15%)", "mAP": 0.9, "pruned": 0.4, "message": "on its way"}
+    await ground.cluster.patch(EXPERIMENTS, ground.namespace, NAME, {"status": status}, subresource="status")
+    head, row = kubectl("get", "yexp", "-n", ground.namespace).stdout.splitlines()
+    assert head.split() == ["NAME", "PHASE", "STAGE", "PROGRESS", "MAP", "PRUNED", "AGE"]
+    assert row.split()[:7] == [NAME, "Running", "train", "2/4", "(15%)", "0.9", "0.4"]
+    assert "on its way" in kubectl("get", "yexp", "-n", ground.namespace, "-o", "wide").stdout
