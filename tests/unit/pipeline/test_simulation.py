@@ -13,9 +13,11 @@ from job_simulator import Outcome, default_map, default_ratio, stage_of
 from memory_cluster import Crash, Fault
 from oracle import Expected, expect
 from world import World
+from yolo_operator.api import resource
+from yolo_operator.kube.cluster import EXPERIMENTS, JOBS
 from yolo_operator.kube.errors import ApiError
 
-from examples import whole_spec
+from examples import NAME, NAMESPACE, whole_spec
 
 THRESHOLDS = (0.1, 0.3, 0.5, 0.7)
 
@@ -87,17 +89,18 @@ class Watchman:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.attempts: dict[tuple[str, str, str], int] = {}
+        self.known: dict[tuple[str, str], tuple[str, int]] = {}
+        """Digest and attempt of each stage at the last look."""
 
     def look(self) -> None:
         problems = self.world.simulator.problems
         assert not problems, problems
-        known: dict[tuple[str, str, str], int] = {}
+        earlier, self.known = self.known, {}
         for record in self.world.status().get("stages") or ():
-            key = (record["name"], record.get("variant", ""), record.get("digest", ""))
-            known[key] = record["attempt"]
-            assert record["attempt"] >= self.attempts.get(key, 0), f"attempts of {key} went back"
-        self.attempts |= known
+            key, digest = (record["name"], record.get("variant", "")), record.get("digest", "")
+            before, attempts = earlier.get(key, ("", 0))
+            assert digest != before or record["attempt"] >= attempts, f"attempts of {key} went back"
+            self.known[key] = (digest, record["attempt"])
 
 
 def disturbed(spec: dict[str, Any], script: dict[tuple[str, str], list[Outcome]], weather: Weather, seed: int) -> World:
@@ -197,3 +200,70 @@ def test_in_any_weather_the_end_is_the_same(
     world = disturbed(spec, script, STORM, seed)
     check_end(world, expected_of(spec, script))
     check_quiet(world)
+
+
+EDITS: list[dict[str, Any]] = [
+    {"suspend": True},
+    {"suspend": False},
+    {"prune": {"thresholds": [0.1]}},
+    {"prune": {"thresholds": [0.1, 0.5]}},
+    {"prune": {"thresholds": [0.5, 0.3, 0.1]}},
+    {"prune": {"select": {"maxMapDrop": 0.03}}},
+    {"prune": {"select": {"maxMapDrop": 0.01}}},
+    {"experimentSpec": {"trainingConfig": {"numEpochs": 40}}},
+    {"experimentSpec": {"trainingConfig": {"numEpochs": 20}}},
+    {"export": None},
+    {"export": {"format": "onnx", "dataType": "fp32"}},
+    {"maxParallel": 1},
+    {"maxParallel": 4},
+]
+FINAL = {"suspend": False, "prune": {"thresholds": [0.1, 0.3], "select": {"maxMapDrop": 0.02}}, "maxParallel": 2}
+
+
+@settings(runs, max_examples=40)
+@given(st.integers(0, 2**32), st.dictionaries(st.sampled_from(_STAGES), st.one_of(_SOME, _FATAL), max_size=3))
+def test_whatever_a_restless_user_does_the_end_is_that_of_the_last_spec(
+    seed: int, script: dict[tuple[str, str], list[Outcome]]
+) -> None:
+    rng = random.Random(seed)
+    world = World(whole_spec(), script, rng=rng)
+    watchman = Watchman(world)
+    for number in range(150):
+        _happen(world, STORM, rng)
+        if rng.random() < 0.1:
+            world.edit({"spec": rng.choice(EDITS)})
+        if rng.random() < 0.05:
+            world.edit({"metadata": {"annotations": {resource.ANNOTATION_RETRY: str(number)}}})
+        if rng.random() < 0.03:
+            _somebody_deletes_a_job(world, rng)
+        world.work()
+        watchman.look()
+        world.simulator.tick()
+        world.clock.advance(rng.choice([1, 1, 1, 30]))
+    world.cluster.faults.clear()
+    world.edit({"spec": FINAL})
+    for number in range(8):
+        # What fails for good waits for a person's word; a script has at most so many such failures.
+        world.rest()
+        if world.status()["phase"] != "Failed":
+            break
+        world.edit({"metadata": {"annotations": {resource.ANNOTATION_RETRY: f"last-{number}"}}})
+    watchman.look()
+    body = world.cluster.peek(EXPERIMENTS, NAMESPACE, NAME)
+    assert body is not None
+    calm = World(body["spec"]).rest()
+    assert world.status()["phase"] == "Succeeded"
+    for ours, theirs in zip(world.status()["stages"], calm.status()["stages"], strict=True):
+        for field in ("name", "variant", "state", "digest", "metrics", "artifacts"):
+            assert ours.get(field) == theirs.get(field)
+    assert world.status()["chosen"] == calm.status()["chosen"]
+    check_quiet(world)
+
+
+def _somebody_deletes_a_job(world: World, rng: random.Random) -> None:
+    if jobs := world.cluster.objects(JOBS):
+        meta = rng.choice(jobs)["metadata"]
+        if rng.random() < 0.5:
+            world.cluster.mark_deleted(JOBS, NAMESPACE, meta["name"], foreground=True)
+        else:
+            world.cluster.remove(JOBS, NAMESPACE, meta["name"])
