@@ -33,8 +33,8 @@ demo: venv  ## A whole experiment on a local cluster, CPU only, watched live
 
 .PHONY: test
 test:  ## Everything: lint, unit and cluster tests, an experiment and wrong input end to end, the open toolkit
-	$(call say,Programs: kubectl and helm (built once))
-	@hack/cluster bin
+	$(call say,Programs of the local cluster (built once; minutes))
+	@hack/cluster build all
 	@$(MAKE) lint
 	@$(MAKE) unit
 	@$(MAKE) cluster-test
@@ -110,11 +110,10 @@ install: venv  ## The chart, with the images built here, into CLUSTER
 	@$(call on,$(CLUSTER)) kubectl --namespace $(NAMESPACE) rollout status deployment/yolo-operator --timeout 3m
 
 .PHONY: cluster-test
-cluster-test: venv  ## Tests against a real API server with simulated nodes
+cluster-test: venv  ## Tests against a real API server, which they start and stop
 	$(call say,Cluster tests)
 	@mkdir -p build
-	@hack/cluster up --name $(TEST_CLUSTER)-api --flavour kwok
-	@$(call on,$(TEST_CLUSTER)-api) $(PY) -m pytest tests/cluster 2>&1 | tee build/cluster-test.log
+	@$(PY) -m pytest tests/cluster 2>&1 | tee build/cluster-test.log
 
 .PHONY: e2e
 e2e: venv  ## One SCENARIO of tests/e2e with real containers; the result is build/e2e/SCENARIO.json
@@ -144,8 +143,7 @@ toolkit-test:  ## The open toolkit's tests, in its image
 	  2>&1 | tee build/toolkit-test.log
 
 .PHONY: test-down
-test-down:  ## Stop and remove the tests' clusters
-	-@hack/cluster down --name $(TEST_CLUSTER)-api
+test-down:  ## Stop and remove the tests' cluster
 	-@hack/cluster down --name $(TEST_CLUSTER)
 
 .PHONY: clean
