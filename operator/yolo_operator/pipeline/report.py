@@ -79,12 +79,39 @@ def judge(job: JobView, pods: tuple[PodView, ...]) -> Verdict:
     started = pod.start_time if pod else job.start_time
     finished = (pod.finish_time if pod else None) or job.finish_time
     if report is not None and report.outcome == "Succeeded" and job.state is JobState.COMPLETE:
+        if lacking := _lacking(job.stage.name, report):
+            message = f"the stage succeeded, but its report lacks what the next one reads: {', '.join(lacking)}"
+            return Verdict(False, "ReportIncomplete", message, FailureClass.TRANSIENT, report, node, started, finished)
         return Verdict(True, report.reason, report.message, report=report, node=node, started=started, finished=finished)
     if report is not None and report.outcome != "Succeeded":
         failure = _class_of(report.class_)
         return Verdict(False, report.reason, report.message, failure, report, node, started, finished)
     failure, reason, message = _without_report(job, pod)
     return Verdict(False, reason, message, failure, report, node, started, finished)
+
+
+def _lacking(stage: str, report: Report) -> list[str]:
+    """What a success of the stage must report and this one does not."""
+    there = {
+        "fingerprint": report.fingerprint is not None,
+        "metrics.anchors": bool(report.metrics.anchors),
+        "metrics.mAP": report.metrics.m_ap is not None,
+        "metrics.parameterRatio": report.metrics.parameter_ratio is not None,
+        "artifacts": bool(report.artifacts),
+    }
+    wanted = _WANTED.get("evaluate" if stage.startswith("evaluate") else stage, ())
+    return [name for name in wanted if not there[name]]
+
+
+_WANTED = {
+    "prepare": ("fingerprint",),
+    "anchors": ("metrics.anchors",),
+    "train": ("artifacts",),
+    "evaluate": ("metrics.mAP",),
+    "prune": ("metrics.parameterRatio", "artifacts"),
+    "retrain": ("artifacts",),
+    "export": ("artifacts",),
+}
 
 
 def _class_of(name: str | None) -> FailureClass:

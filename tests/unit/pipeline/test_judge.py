@@ -111,19 +111,20 @@ def test_what_is_no_success(job: JobView, pods: tuple[PodView, ...], failure: Fa
     verdict = judge(job, pods)
     assert not verdict.succeeded
     assert (verdict.failure, verdict.reason) == (failure, reason)
-    assert verdict.message or verdict.report
+    assert verdict.message or verdict.report is not None
 
 
 def test_a_success_needs_the_job_and_the_report() -> None:
-    verdict = judge(JOB, (pod(report(metrics={"mAP": 0.9})),))
+    verdict = judge(JOB, (pod(report(artifacts=[CHECKPOINT])),))
     assert verdict.succeeded
     assert (verdict.node, verdict.started, verdict.finished) == ("n1", POD.start_time, POD.finish_time)
 
 
 def test_the_replacement_speaks_for_the_job_even_when_both_were_made_in_one_second() -> None:
     first = ended(143, report(outcome="Interrupted", **{"class": "infrastructure"}), name="z", disrupted="Eviction")
-    assert judge(JOB, (first, pod(report(), name="a"))).succeeded
-    assert judge(JOB, (pod(report(), name="a"), first)).succeeded
+    second = pod(report(artifacts=[CHECKPOINT]), name="a")
+    assert judge(JOB, (first, second)).succeeded
+    assert judge(JOB, (second, first)).succeeded
 
 
 def test_a_long_reason_or_fingerprint_is_no_report() -> None:
@@ -167,3 +168,32 @@ def test_an_attempt_is_told_once() -> None:
     after = Status(stages=[record(digest=DIGEST, attempt=1, attempts=[past])])
     assert [notice.reason for notice in notices(before, after)] == ["ToolkitFailed"]
     assert notices(after, after) == []
+
+
+MODEL = {"name": "model", "path": "stages/x/model", "bytes": 1, "sha256": "0" * 64}
+CHECKPOINT = {**MODEL, "name": "checkpoint"}
+
+
+@pytest.mark.parametrize(
+    ("stage", "whole", "lacking"),
+    [
+        ("prepare", {"fingerprint": "f"}, "fingerprint"),
+        ("anchors", {"metrics": {"anchors": [[1, 2]]}}, "metrics.anchors"),
+        ("train", {"artifacts": [CHECKPOINT]}, "artifacts"),
+        ("retrain", {"artifacts": [CHECKPOINT]}, "artifacts"),
+        ("evaluate", {"metrics": {"mAP": 0.5}}, "metrics.mAP"),
+        ("evaluate-pruned", {"metrics": {"mAP": 0.0}}, "metrics.mAP"),
+        ("prune", {"metrics": {"parameterRatio": 0.5}, "artifacts": [MODEL]}, "metrics.parameterRatio"),
+        ("prune", {"metrics": {"parameterRatio": 0.5}, "artifacts": [MODEL]}, "artifacts"),
+        ("export", {"artifacts": [MODEL]}, "artifacts"),
+    ],
+)
+def test_a_success_without_what_the_next_stage_reads_is_none(stage: str, whole: dict[str, Any], lacking: str) -> None:
+    job = replace(JOB, stage=StageKey(stage))
+    assert judge(job, (pod(report(**whole)),)).succeeded
+    section, _, name = lacking.partition(".")
+    less = {**whole, section: {k: v for k, v in whole[section].items() if k != name} if name else None}
+    verdict = judge(job, (pod(report(**{key: value for key, value in less.items() if value is not None})),))
+    assert not verdict.succeeded
+    assert (verdict.reason, verdict.failure) == ("ReportIncomplete", FailureClass.TRANSIENT)
+    assert lacking in verdict.message
