@@ -184,7 +184,7 @@ def expected_of(spec: dict[str, Any], script: dict[tuple[str, str], list[Outcome
     return expect(spec, script, map_of=default_map, ratio_of=default_ratio)
 
 
-@settings(runs, max_examples=25)
+@settings(runs, max_examples=20)
 @given(specs(), scripts)
 def test_every_experiment_comes_to_its_end(spec: dict[str, Any], script: dict[tuple[str, str], list[Outcome]]) -> None:
     world = disturbed(spec, script, Weather(), 0)
@@ -192,7 +192,7 @@ def test_every_experiment_comes_to_its_end(spec: dict[str, Any], script: dict[tu
     check_quiet(world)
 
 
-@settings(runs, max_examples=60)
+@settings(runs, max_examples=40)
 @given(specs(), scripts, st.integers(0, 2**32))
 def test_in_any_weather_the_end_is_the_same(
     spec: dict[str, Any], script: dict[tuple[str, str], list[Outcome]], seed: int
@@ -220,7 +220,7 @@ EDITS: list[dict[str, Any]] = [
 FINAL = {"suspend": False, "prune": {"thresholds": [0.1, 0.3], "select": {"maxMapDrop": 0.02}}, "maxParallel": 2}
 
 
-@settings(runs, max_examples=40)
+@settings(runs, max_examples=20)
 @given(st.integers(0, 2**32), st.dictionaries(st.sampled_from(_STAGES), st.one_of(_SOME, _FATAL), max_size=3))
 def test_whatever_a_restless_user_does_the_end_is_that_of_the_last_spec(
     seed: int, script: dict[tuple[str, str], list[Outcome]]
