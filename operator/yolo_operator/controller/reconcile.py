@@ -85,9 +85,11 @@ class Reconciler:
             for action in decision.actions:
                 await self._execute(row.experiment, action)
         except ApiError as error:
-            if error.status not in (400, 403, 422):
-                raise
-            await self._report_rejection(row, error)
+            if error.status in (400, 403, 422):
+                await self._report_rejection(row, "Rejected", f"the API server refused: {error.message}")
+            raise
+        except NameTaken as error:
+            await self._report_rejection(row, "NameTaken", str(error))
             raise
         after = decision.status.dump()
         if await self._patch_status(row, row.status, after):
@@ -190,12 +192,8 @@ class Reconciler:
         self.cache.put_experiment(stored)
         return True
 
-    async def _report_rejection(self, row: ExperimentRow, error: ApiError) -> None:
-        """The API server does not take what the plan wants: quota, admission policy, missing right. A person should know."""
-        if row.experiment is None:
-            return
-        status = refused(
-            row.status, row.generation, "Rejected", f"the API server refused: {error.message}", self.clock(), accepted=True
-        )
-        if await self._patch_status(row, row.status, status):
-            self.recorder.record(row.experiment, [Notice(EventKind.WARNING, "Rejected", error.message[:1024])])
+    async def _report_rejection(self, row: ExperimentRow, reason: str, message: str) -> None:
+        """The cluster does not take what the plan wants: quota, admission policy, a name in use. A person should know."""
+        status = refused(row.status, row.generation, reason, message, self.clock(), accepted=True)
+        if await self._patch_status(row, row.status, status) and row.experiment is not None:
+            self.recorder.record(row.experiment, [Notice(EventKind.WARNING, reason, message[:1024])])

@@ -38,8 +38,10 @@ class Findings:
 
     def warnings(self) -> list[tuple[str, str]]:
         """Reason and sentence of each kind of warning."""
-        return [(reason, f"{count} {what} (the first: {self._example[reason, what]})")
-                for (reason, what), count in self._warned.items()]
+        return [
+            (reason, f"{count} {what} (the first: {self._example[reason, what]})")
+            for (reason, what), count in self._warned.items()
+        ]
 
     def summary(self) -> str:
         """The first error, and how many more there are."""

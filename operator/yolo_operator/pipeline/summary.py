@@ -185,7 +185,9 @@ def _stage_notices(before: StageStatus | None, after: StageStatus) -> Iterable[N
             yield Notice(EventKind.WARNING, warning.reason, f"stage {stage}: {warning.message}")
     waits = after.state.active and after.reason is not None
     if waits and after.reason and (before is None or before.reason != after.reason):
-        yield Notice(EventKind.WARNING, after.reason, f"stage {stage}: {after.message}")
+        # A queue is no trouble.
+        kind = EventKind.NORMAL if after.state is StageState.QUEUED else EventKind.WARNING
+        yield Notice(kind, after.reason, f"stage {stage}: {after.message}")
 
 
 def _condition_notices(before: Status, after: Status) -> Iterable[Notice]:

@@ -1,7 +1,7 @@
 """What a stage runs: command, experiment spec, inputs and what must come of it, and the digest over all of it.
 
-A stage's work is a function of the spec and of the recorded results of the stages before it. It is built twice: once with a
-placeholder for the stage's own directory to take the digest, then with the directory that the digest names.
+A stage's work is a function of the spec and of the recorded results of the stages before it. It is built with a placeholder for
+the stage's own directory, whose name is taken from the digest over all the rest.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ METRICS_PORT = 9402
 GRACE_SECONDS = 45
 """What the runner gives the toolkit after SIGTERM; the pod's own grace period is longer."""
 
-_PLACEHOLDER = "/stage-directory"
+_DIRECTORY = "/{directory}"
+"""Stands for the stage's own directory until the digest gives it a name; no path of a user can have braces."""
 _MODELS = ("checkpoint", "model", "export")
 
 
@@ -53,12 +54,13 @@ class Results:
 
 def stage_run(experiment: Experiment, key: StageKey, results: Results) -> StageRun:
     """The work of a stage whose inputs are all in `results`."""
-    build = _BUILDERS[key.name]
-    draft = build(experiment.spec, key, results, _PLACEHOLDER)
-    digest = digest_of({**draft, "stage": key.name, "image": stage_image(experiment.spec, key)})
-    workspace = experiment.spec.workspace.mount_path
+    spec, workspace = experiment.spec, experiment.spec.workspace.mount_path
+    draft = _BUILDERS[key.name](spec, key, results, _DIRECTORY)
+    # On another claim or directory the results are not there.
+    place = [spec.workspace.claim_name, spec.workspace.sub_path]
+    digest = digest_of({**draft, "stage": key.name, "image": stage_image(spec, key), "workspace": place})
     directory = stage_directory(workspace, key, digest)
-    body = build(experiment.spec, key, results, directory)
+    body: dict[str, Any] = _with_directory(draft, directory)
     text = str(body.pop("experimentSpec", ""))
     instructions = {
         "version": 1,
@@ -75,7 +77,20 @@ def stage_run(experiment: Experiment, key: StageKey, results: Results) -> StageR
         "metricsPort": METRICS_PORT,
         **{name: value for name, value in body.items() if name != "upstream"},
     }
-    return StageRun(key, digest, directory, instructions, text, stage_image(experiment.spec, key))
+    return StageRun(key, digest, directory, instructions, text, stage_image(spec, key))
+
+
+def _with_directory(value: Any, directory: str) -> Any:
+    """The value with the stage's own directory wherever it is spoken of."""
+    match value:
+        case str():
+            return value.replace(_DIRECTORY, directory)
+        case dict():
+            return {name: _with_directory(inner, directory) for name, inner in value.items()}
+        case list():
+            return [_with_directory(inner, directory) for inner in value]
+        case _:
+            return value
 
 
 def stage_image(spec: Spec, key: StageKey) -> str | None:

@@ -133,15 +133,19 @@ def run_toolkit_stage(stage: "Stage") -> Dict[str, Any]:
     newest = max(complete_checkpoints(stage, keep_training_log(stage)), default=0) if resume else 0
     if interrupted:
         stage.known["metrics"] = stage.numbers
-        raise StageError("Interrupted", signal.Signals(stage.signal).name
-                         + (f" in epoch {stage.parser.epoch}" if stage.parser.epoch else "")
-                         + (f"; the next attempt goes on from the checkpoint of epoch {newest}" if newest else ""))
+        raise StageError(
+            "Interrupted",
+            signal.Signals(stage.signal).name
+            + (f" in epoch {stage.parser.epoch}" if stage.parser.epoch else "")
+            + (f"; the next attempt goes on from the checkpoint of epoch {newest}" if newest else ""),
+        )
     if code != 0:
         raise failure_of_exit(stage, code, memory_kills() > kills)
     return judge(stage, status_records(status_file, offset))
 
 
 # ---- one attempt -----------------------------------------------------------------------------------------------------------
+
 
 class Stage:
     """One attempt at a stage: its instructions, its log, the process it runs and the signal it got."""
@@ -205,7 +209,7 @@ class Stage:
         """Write one line, masked, to the container's log and to the attempt's. A log that fails stops no training."""
         line = self.mask(text.rstrip("\n"))
         if self.key and len(text) >= LINE_LIMIT:  # perhaps cut off in the middle of the key
-            line = line[:-len(self.key)]
+            line = line[: -len(self.key)]
         try:
             if to_stdout:
                 sys.stdout.buffer.write((line + "\n").encode("utf-8", "replace"))
@@ -264,6 +268,7 @@ def reusable_report(stage: Stage) -> Optional[Dict[str, Any]]:
 
 
 # ---- before the run --------------------------------------------------------------------------------------------------------
+
 
 def verify_inputs(stage: Stage) -> None:
     """A stage that would read something else than what was reported must not start."""
@@ -333,8 +338,12 @@ def read_csv(path: str) -> Tuple[List[str], Dict[int, Dict[str, str]]]:
 
 
 def csv_numbers(row: Dict[str, str]) -> Dict[str, Any]:
-    found = {"loss": finite(row.get("loss")), "mAP": finite(row.get("mAP")), "validationLoss": finite(row.get("validation_loss")),
-             "AP": {name[3:]: finite(row[name]) for name in row if name.startswith("AP_") and finite(row[name]) is not None}}
+    found = {
+        "loss": finite(row.get("loss")),
+        "mAP": finite(row.get("mAP")),
+        "validationLoss": finite(row.get("validation_loss")),
+        "AP": {name[3:]: finite(row[name]) for name in row if name.startswith("AP_") and finite(row[name]) is not None},
+    }
     if row.get("loss", "").lower() in ("nan", "inf", "-inf"):
         found["loss"] = math.nan
     return {name: value for name, value in found.items() if value not in (None, {})}
@@ -349,8 +358,11 @@ def write_experiment_spec(stage: Stage, checkpoint: Optional[str]) -> None:
         write_atomically(path, text.encode("utf-8", "surrogateescape"))
 
 
-SPEC_TOKEN = re.compile(r"""(?P<skip>\s+|\#[^\n]*)|(?P<string>"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')"""
-                        r"""|(?P<open>[{<])|(?P<close>[}>])|(?P<word>[^\s{}<>\[\]:;,#"']+)|(?P<other>.)""", re.DOTALL)
+SPEC_TOKEN = re.compile(
+    r"""(?P<skip>\s+|\#[^\n]*)|(?P<string>"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')"""
+    r"""|(?P<open>[{<])|(?P<close>[}>])|(?P<word>[^\s{}<>\[\]:;,#"']+)|(?P<other>.)""",
+    re.DOTALL,
+)
 LOAD_MODEL = ("pretrain_model_path", "pruned_model_path", "resume_model_path")
 
 
@@ -374,7 +386,7 @@ def resume_from(text: str, checkpoint: str) -> str:
     field = '\n  resume_model_path: "{}"'.format(checkpoint.replace("\\", "\\\\").replace('"', '\\"'))
     if block < 0:
         return text + "\ntraining_config {" + field + "\n}\n"
-    edits.append((block, block, field if text[block:block + 1].isspace() else field + "\n"))
+    edits.append((block, block, field if text[block : block + 1].isspace() else field + "\n"))
     for start, end, new in sorted(edits, reverse=True):
         text = text[:start] + new + text[end:]
     return text
@@ -394,6 +406,7 @@ def field_extent(text: str, tokens: List[Any], index: int) -> Tuple[int, int]:
 
 
 # ---- the run ---------------------------------------------------------------------------------------------------------------
+
 
 def run_child(stage: Stage) -> Tuple[int, bool]:
     """Run the toolkit to its end. Returns its exit code, and whether we were asked to stop before it ended."""
@@ -428,9 +441,14 @@ def start_child(stage: Stage) -> "subprocess.Popen[bytes]":
     stage.say("running: " + " ".join(words))
     try:
         stage.child = child = subprocess.Popen(
-            [stage.key if word == "{key}" else word for word in words], cwd=stage.directory, start_new_session=True,
+            [stage.key if word == "{key}" else word for word in words],
+            cwd=stage.directory,
+            start_new_session=True,
             env=dict(os.environ, PYTHONUNBUFFERED="1"),
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
     except (FileNotFoundError, PermissionError):
         raise StageError("ExecutableMissing", words[0]) from None
     if stage.signal:  # it came between the last check and the start
@@ -466,6 +484,7 @@ def memory_kills() -> int:
 
 # ---- what the toolkit prints -----------------------------------------------------------------------------------------------
 
+
 class Line(NamedTuple):
     text: str
     bar: str  # "" for a line; "moving" or "complete" for a progress bar
@@ -473,8 +492,10 @@ class Line(NamedTuple):
 
 def rules(**patterns: str) -> List[Tuple[str, Any]]:
     number = r"([-+]?\d{1,30}(?:\.\d{1,30})?(?:[eE][-+]?\d{1,4})?|[-+]?nan|[-+]?inf)"
-    return [(kind, re.compile(text.replace("NUMBER", number).replace("INT", r"(\d{1,9})"), re.ASCII))
-            for kind, text in patterns.items()]
+    return [
+        (kind, re.compile(text.replace("NUMBER", number).replace("INT", r"(\d{1,9})"), re.ASCII))
+        for kind, text in patterns.items()
+    ]
 
 
 class OutputParser:
@@ -485,8 +506,8 @@ class OutputParser:
 
     RULES = rules(
         bar=r"^\s*INT/INT \[[=>.]{1,100}\](?: - INTs .*?| - ETA: ((?:\d{1,4}:){0,2}\d{1,6})s?.*?|.*?)"
-            # Keras prints four decimals, or d.dddde-dd: a digit behind them was left over from a longer bar on the line.
-            r"(?: - loss: (-?\d\.\d{4}e[-+]\d\d(?!\d)|-?\d{1,30}\.\d{1,4}(?!\d*[e.])|nan|-?inf).*)?$",
+        # Keras prints four decimals, or d.dddde-dd: a digit behind them was left over from a longer bar on the line.
+        r"(?: - loss: (-?\d\.\d{4}e[-+]\d\d(?!\d)|-?\d{1,30}\.\d{1,4}(?!\d*[e.])|nan|-?inf).*)?$",
         tqdm=r"\d{1,3}%\|[^|]*\|\s*INT/INT \[",
         epoch=r"^Epoch INT/INT$",
         saved=r"^Epoch INT: saving model to \S",
@@ -545,8 +566,16 @@ class OutputParser:
             left = 1 - (self.step or 0) / self.steps
             an_epoch = self.epoch_seconds or (eta / left if eta is not None and left else None)
             eta = None if an_epoch is None else (an_epoch * left if eta is None else eta) + (self.epochs - self.epoch) * an_epoch
-        return {"epoch": self.epoch, "epochs": self.epochs, "step": self.step, "steps": self.steps, "loss": self.loss,
-                "mAP": self.map, "validationLoss": self.validation_loss, "etaSeconds": None if eta is None else round(eta)}
+        return {
+            "epoch": self.epoch,
+            "epochs": self.epochs,
+            "step": self.step,
+            "steps": self.steps,
+            "loss": self.loss,
+            "mAP": self.map,
+            "validationLoss": self.validation_loss,
+            "etaSeconds": None if eta is None else round(eta),
+        }
 
     def _line(self, text: str) -> List[Line]:
         bar, repeated = "", bool(text) and text == self._previous_bar  # tqdm prints its last bar twice
@@ -633,7 +662,7 @@ def clean(text: str) -> str:
 
 def seconds(text: Optional[str]) -> Optional[float]:
     """`45`, `12:34` or `1:02:03` as seconds."""
-    return None if text is None else sum(float(part) * 60 ** power for power, part in enumerate(reversed(text.split(":"))))
+    return None if text is None else sum(float(part) * 60**power for power, part in enumerate(reversed(text.split(":"))))
 
 
 def status_records(path: str, offset: int) -> List[Dict[str, Any]]:
@@ -654,19 +683,31 @@ def status_records(path: str, offset: int) -> List[Dict[str, Any]]:
 # ---- the verdict -----------------------------------------------------------------------------------------------------------
 
 # From the end of the output upwards, the first line that one of these explains is the cause.
-DIAGNOSES = [(re.compile(pattern), reason) for reason, pattern in (
-    ("GpuUnavailable", r"nvidia-smi|no CUDA-capable device|CUDA_ERROR_NO_DEVICE|CUDA_ERROR_ECC|uncorrectable ECC"),
-    ("OutOfGpuMemory", r"Ran out of GPU memory|ResourceExhausted|OOM when allocating|CUDA(_ERROR_OUT_OF_MEMORY| out of memory)"),
-    ("OutOfMemory", r"MemoryError|Cannot allocate memory|std::bad_alloc"),
-    ("NoSpace", r"No space left on device|Disk quota exceeded"),
-    ("WorkspaceNotWritable", r"Read-only file system|PermissionError"),
-    ("WrongKey", r"check the key|[Ww]rong key|file signature not found|Invalid model:"),
-    ("InputMissing", r"FileNotFoundError.*\.(hdf5|tlt|etlt|onnx)\b"),
-    ("DatasetUnusable", r"FileNotFoundError|NotADirectoryError|No files match pattern|ZeroDivisionError|cannot identify image"
-                        r"|Not enough number of images|invalid literal for int\(\) with base 10: '[\d.]+'"),
-    ("BadExperimentSpec", r"ParseError|AssertionError|unrecognized arguments|arguments are required|invalid choice"
-                          r"|pretrained model\."),
-)]
+DIAGNOSES = [
+    (re.compile(pattern), reason)
+    for reason, pattern in (
+        ("GpuUnavailable", r"nvidia-smi|no CUDA-capable device|CUDA_ERROR_NO_DEVICE|CUDA_ERROR_ECC|uncorrectable ECC"),
+        (
+            "OutOfGpuMemory",
+            r"Ran out of GPU memory|ResourceExhausted|OOM when allocating|CUDA(_ERROR_OUT_OF_MEMORY| out of memory)",
+        ),
+        ("OutOfMemory", r"MemoryError|Cannot allocate memory|std::bad_alloc"),
+        ("NoSpace", r"No space left on device|Disk quota exceeded"),
+        ("WorkspaceNotWritable", r"Read-only file system|PermissionError"),
+        ("WrongKey", r"check the key|[Ww]rong key|file signature not found|Invalid model:"),
+        ("InputMissing", r"FileNotFoundError.*\.(hdf5|tlt|etlt|onnx)\b"),
+        (
+            "DatasetUnusable",
+            r"FileNotFoundError|NotADirectoryError|No files match pattern|ZeroDivisionError|cannot identify image"
+            r"|Not enough number of images|invalid literal for int\(\) with base 10: '[\d.]+'",
+        ),
+        (
+            "BadExperimentSpec",
+            r"ParseError|AssertionError|unrecognized arguments|arguments are required|invalid choice"
+            r"|pretrained model\.",
+        ),
+    )
+]
 
 EXIT_CODES = {2: "BadExperimentSpec", 65: "NonFiniteLoss", 71: "OutOfMemory", 74: "StorageFailed"}  # 64 and up: the open toolkit
 HINTS = {"DatasetUnusable": "a path is missing, or no image (suffix in lower case) has a label of at least 9 columns ({})."}
@@ -737,8 +778,11 @@ def judge_training(stage: Stage) -> Dict[str, Any]:
     wanted = str(stage.instructions.get("checkpoint", "best"))
     if not found or (wanted.isdigit() and int(wanted) not in found):
         what = f"checkpoint of epoch {wanted}" if found else "checkpoint"
-        raise StageError("ArtifactMissing", what + ": trainingConfig.checkpointInterval decides which epochs are saved",
-                         USER if found or parser.early_stopped else "")
+        raise StageError(
+            "ArtifactMissing",
+            what + ": trainingConfig.checkpointInterval decides which epochs are saved",
+            USER if found or parser.early_stopped else "",
+        )
     by_map = {epoch: (finite(rows.get(epoch, {}).get("mAP"), -1.0), epoch) for epoch in found}
     chosen = int(wanted) if wanted.isdigit() else max(found) if wanted == "last" else max(by_map, key=lambda epoch: by_map[epoch])
     artifacts = [artifact(stage, "checkpoint", found[chosen])]
@@ -749,21 +793,31 @@ def judge_training(stage: Stage) -> Dict[str, Any]:
     if "mAP" not in numbers and evaluated:
         stage.warn("EpochNotEvaluated", f"Epoch {chosen} was not evaluated: its mAP is that of epoch {max(evaluated)}.")
         numbers = {**rows[max(evaluated)], **numbers}
-    history = [dict({name: row[name] for name in ("loss", "mAP", "validationLoss") if name in row}, epoch=epoch)
-               for epoch, row in sorted(rows.items())]
+    history = [
+        dict({name: row[name] for name in ("loss", "mAP", "validationLoss") if name in row}, epoch=epoch)
+        for epoch, row in sorted(rows.items())
+    ]
     mean = f", mAP {numbers['mAP']:.4f} at epoch {chosen}" if "mAP" in numbers else ""
-    return {"message": f"{done} epochs{mean}", "metrics": dict(numbers, epoch=chosen, epochs=epochs), "artifacts": artifacts,
-            "history": history[::-1][::-(-len(history) // HISTORY_LIMIT) or 1][::-1]}
+    return {
+        "message": f"{done} epochs{mean}",
+        "metrics": dict(numbers, epoch=chosen, epochs=epochs),
+        "artifacts": artifacts,
+        "history": history[::-1][:: -(-len(history) // HISTORY_LIMIT) or 1][::-1],
+    }
 
 
 def judge_outputs(stage: Stage, kpi: Dict[str, Any]) -> Dict[str, Any]:
     """Success of any other task: each file and directory that it should have made is there, and holds something."""
     parser, expect, artifacts = stage.parser, stage.instructions["expect"], []
     metrics: Dict[str, Any] = {
-        "images": None, "detections": None,
-        "mAP": finite(parser.map, finite(kpi.get("map"))), "AP": parser.ap or None, "anchors": parser.anchors or None,
+        "images": None,
+        "detections": None,
+        "mAP": finite(parser.map, finite(kpi.get("map"))),
+        "AP": parser.ap or None,
+        "anchors": parser.anchors or None,
         "parameterRatio": finite(parser.ratio, finite(kpi.get("pruning_ratio"))),
-        "quantisedActivations": finite(kpi.get("quantised_activations"), finite(kpi.get("quantized_activations")))}
+        "quantisedActivations": finite(kpi.get("quantised_activations"), finite(kpi.get("quantized_activations"))),
+    }
     for item in expect.get("files", []):
         there = [path for path in [item["path"], *item.get("alternatives", [])] if file_size(path)]
         if not there:
@@ -778,8 +832,16 @@ def judge_outputs(stage: Stage, kpi: Dict[str, Any]) -> Dict[str, Any]:
         if suffix == ".txt":  # labels: one file an image, one line a detection
             lines = (line for name in names for line in read_text(os.path.join(item["path"], name)).splitlines())
             metrics.update(images=len(names), detections=sum(1 for line in lines if line.strip()))
-    said = [text.format(metrics[name]) for name, text in (("mAP", "mAP {:.4f}"), ("parameterRatio", "parameter ratio {:.3f}"),
-            ("images", "{} images"), ("detections", "{} detections")) if metrics[name] is not None]
+    said = [
+        text.format(metrics[name])
+        for name, text in (
+            ("mAP", "mAP {:.4f}"),
+            ("parameterRatio", "parameter ratio {:.3f}"),
+            ("images", "{} images"),
+            ("detections", "{} detections"),
+        )
+        if metrics[name] is not None
+    ]
     said += [f"{len(parser.anchors)} anchors"] if parser.anchors else []
     said += ["{} ({} bytes)".format(os.path.basename(made["path"]), made["bytes"]) for made in artifacts]
     return {"message": ", ".join(said) or "done", "metrics": metrics, "artifacts": artifacts}
@@ -799,12 +861,18 @@ def artifact(stage: Stage, name: str, path: str) -> Dict[str, Any]:
 
 def storage_failure(error: OSError) -> StageError:
     """An operation on files that failed outside the toolkit."""
-    reason = {errno.ENOSPC: "NoSpace", errno.EDQUOT: "NoSpace", errno.EACCES: "WorkspaceNotWritable",
-              errno.EPERM: "WorkspaceNotWritable", errno.EROFS: "WorkspaceNotWritable"}.get(error.errno or 0, "StorageFailed")
+    reason = {
+        errno.ENOSPC: "NoSpace",
+        errno.EDQUOT: "NoSpace",
+        errno.EACCES: "WorkspaceNotWritable",
+        errno.EPERM: "WorkspaceNotWritable",
+        errno.EROFS: "WorkspaceNotWritable",
+    }.get(error.errno or 0, "StorageFailed")
     return StageError(reason, str(error))
 
 
 # ---- the report ------------------------------------------------------------------------------------------------------------
+
 
 def finish(stage: Stage, fields: Dict[str, Any]) -> int:
     """Write the report, whole into the workspace and shortened for the kubelet; returns the container's exit code."""
@@ -813,8 +881,14 @@ def finish(stage: Stage, fields: Dict[str, Any]) -> int:
     now = time.time()
     report = {name: stage.instructions.get(name) for name in ("version", "stage", "variant", "attempt", "digest")}
     report.update({name: fields[name] for name in ("outcome", "reason", "message", "class") if name in fields}, **stage.known)
-    report.update(startedAt=timestamp(stage.started), finishedAt=timestamp(now), seconds=round(now - stage.started, 1),
-                  reused=False, warnings=stage.warnings, truncated=False)
+    report.update(
+        startedAt=timestamp(stage.started),
+        finishedAt=timestamp(now),
+        seconds=round(now - stage.started, 1),
+        reused=False,
+        warnings=stage.warnings,
+        truncated=False,
+    )
     report = plain(dict(report, **dict(fields, message=stage.mask(fields["message"]))))
     stage.say(f"{report['outcome']}: {report['reason']}: {report['message']}")
     # Someone else's directory gets no report of ours.
@@ -878,17 +952,29 @@ def write_termination_log(report: Dict[str, Any]) -> None:
         sys.stderr.write(f"warning: no termination message: {error}\n")
 
 
-METRICS = {"epoch": "epoch", "epochs": "epochs", "step": "step", "loss": "loss", "mAP": "map",
-           "validationLoss": "validation_loss", "etaSeconds": "eta_seconds"}
+METRICS = {
+    "epoch": "epoch",
+    "epochs": "epochs",
+    "step": "step",
+    "loss": "loss",
+    "mAP": "map",
+    "validationLoss": "validation_loss",
+    "etaSeconds": "eta_seconds",
+}
 
 
 def exposition(stage: Stage) -> str:
     """The live numbers in Prometheus' text format."""
-    labels = ",".join('{}="{}"'.format(name, str(stage.instructions.get(name, "")).replace("\\", "\\\\").replace('"', '\\"'))
-                      for name in ("experiment", "stage", "variant"))
+    labels = ",".join(
+        '{}="{}"'.format(name, str(stage.instructions.get(name, "")).replace("\\", "\\\\").replace('"', '\\"'))
+        for name in ("experiment", "stage", "variant")
+    )
     numbers = stage.numbers
-    return "".join("# TYPE yolo_stage_{0} gauge\nyolo_stage_{0}{{{1}}} {2}\n".format(METRICS[name], labels, numbers[name])
-                   for name in METRICS if name in numbers)
+    return "".join(
+        "# TYPE yolo_stage_{0} gauge\nyolo_stage_{0}{{{1}}} {2}\n".format(METRICS[name], labels, numbers[name])
+        for name in METRICS
+        if name in numbers
+    )
 
 
 def serve_metrics(stage: Stage) -> None:
@@ -917,6 +1003,7 @@ def serve_metrics(stage: Stage) -> None:
 
 
 # ---- files and numbers -----------------------------------------------------------------------------------------------------
+
 
 def finite(value: Any, default: Any = None) -> Any:
     """`value` as a finite number, else `default`."""
