@@ -66,14 +66,28 @@ class Dataset:
 
     def instructions(self) -> dict[str, Any]:
         wanted = {
-            "format": self.format, "classes": self.classes, "width": 320, "height": 320, "output": str(self.output),
+            "format": self.format,
+            "classes": self.classes,
+            "width": 320,
+            "height": 320,
+            "output": str(self.output),
             "train": {"images": str(self.data / "train/images"), "labels": str(self.data / "train/labels")},
             "validation": {"images": str(self.data / "valid/images"), "labels": str(self.data / "valid/labels")},
         }
         return {
-            "version": 1, "namespace": "default", "experiment": "plates", "uid": "u-1", "stage": "prepare", "variant": "",
-            "attempt": 1, "digest": "d" * 64, "workspace": str(self.workspace), "directory": str(self.directory),
-            "task": "prepare", "progressSeconds": 0, "prepare": wanted | self.changes,
+            "version": 1,
+            "namespace": "default",
+            "experiment": "plates",
+            "uid": "u-1",
+            "stage": "prepare",
+            "variant": "",
+            "attempt": 1,
+            "digest": "d" * 64,
+            "workspace": str(self.workspace),
+            "directory": str(self.directory),
+            "task": "prepare",
+            "progressSeconds": 0,
+            "prepare": wanted | self.changes,
         }
 
     def prepare(self) -> tuple[int, dict[str, Any]]:

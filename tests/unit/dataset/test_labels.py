@@ -29,8 +29,12 @@ def test_darknet_to_kitti_and_back(width: int, height: int, x: float, y: float, 
     back = labels.kitti(line, {"top_left": "0", "plate": "3"}, width, height)
     assert back is not None
     assert back.name == name
-    for found, expected, side in (((back.x1 + back.x2) / 2, cx, width), ((back.y1 + back.y2) / 2, cy, height),
-                                  (back.x2 - back.x1, w, width), (back.y2 - back.y1, h, height)):
+    for found, expected, side in (
+        ((back.x1 + back.x2) / 2, cx, width),
+        ((back.y1 + back.y2) / 2, cy, height),
+        (back.x2 - back.x1, w, width),
+        (back.y2 - back.y1, h, height),
+    ):
         assert abs(found - expected * side) <= 0.0101  # two decimals of a pixel
 
 

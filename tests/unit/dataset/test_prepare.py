@@ -17,8 +17,14 @@ import pytest
 if TYPE_CHECKING:
     from conftest import Dataset
 
-JPEG = (b"\xff\xd8\xff\xe0\0\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0" + b"\xff\xc0\0\x11\x08" + struct.pack(">HH", 100, 200)
-        + b"\x03\x01\x22\0\x02\x11\x01\x03\x11\x01" + b"\xff\xd9" + b"\0" * 30)
+JPEG = (
+    b"\xff\xd8\xff\xe0\0\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0"
+    + b"\xff\xc0\0\x11\x08"
+    + struct.pack(">HH", 100, 200)
+    + b"\x03\x01\x22\0\x02\x11\x01\x03\x11\x01"
+    + b"\xff\xd9"
+    + b"\0" * 30
+)
 """The markers of an image of 200 x 100 pixels."""
 
 
@@ -44,7 +50,8 @@ def test_darknet_becomes_kitti(dataset: Dataset) -> None:
     assert report["metrics"] == {"trainImages": 2, "validationImages": 1, "boxes": {"plate": 2, "top_left": 2}}
     assert [(item["name"], item["path"]) for item in report["artifacts"]] == [
         ("trainLabels", "stages/prepare-1/dataset/train/labels"),
-        ("validationLabels", "stages/prepare-1/dataset/validation/labels")]
+        ("validationLabels", "stages/prepare-1/dataset/validation/labels"),
+    ]
     assert report["message"] == "2 training and 1 validation images, 4 training boxes"
     assert len(report["fingerprint"]) == 64
     assert report["warnings"] == []
@@ -53,8 +60,11 @@ def test_darknet_becomes_kitti(dataset: Dataset) -> None:
 
 def test_kitti_is_used_as_it_is(kitti: Dataset) -> None:
     kitti.good()
-    kitti.label("train/labels/a.txt", "license_PLATE 0 0 0 1 2 30 40 0 0 0 0 0 0 0 0.97",
-                "DontCare -1 -1 -10 1 2 3 4 -1 -1 -1 -1 -1 -1 -1")
+    kitti.label(
+        "train/labels/a.txt",
+        "license_PLATE 0 0 0 1 2 30 40 0 0 0 0 0 0 0 0.97",
+        "DontCare -1 -1 -10 1 2 3 4 -1 -1 -1 -1 -1 -1 -1",
+    )
     code, report = kitti.prepare()
     assert code == 0
     assert report["artifacts"] == []
@@ -68,13 +78,17 @@ def test_images_and_labels_may_share_a_folder(dataset: Dataset) -> None:
         dataset.label(f"{part}/a.txt", "0 0.5 0.5 0.2 0.4")
     dataset.label("train/classes.txt", "top_left", "plate")
     dataset.label("train/obj.names", "top_left")
-    folders = {part: {"images": str(dataset.data / name), "labels": str(dataset.data / name)}
-               for part, name in (("train", "train"), ("validation", "valid"))}
+    folders = {
+        part: {"images": str(dataset.data / name), "labels": str(dataset.data / name)}
+        for part, name in (("train", "train"), ("validation", "valid"))
+    }
     dataset.changes = folders
     code, report = dataset.prepare()
     assert code == 0
-    assert {"reason": "LabelWithoutImage",
-            "message": "1 labels have no image and are not used (the first: train/classes.txt)"} in report["warnings"]
+    assert {
+        "reason": "LabelWithoutImage",
+        "message": "1 labels have no image and are not used (the first: train/classes.txt)",
+    } in report["warnings"]
 
 
 def test_images_for_inference_are_counted(dataset: Dataset) -> None:
@@ -135,31 +149,39 @@ def test_progress_counts_the_images(dataset: Dataset, capsys: pytest.CaptureFixt
 # ---- errors ----------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("line", "says"), [
-    ("0 0.5 0.5 0.2", "4 columns instead of 5 (id cx cy w h): correct or remove the line"),
-    ("0 0.5 0.5 0.2 0.4 0.9", "6 columns instead of 5 (id cx cy w h): correct or remove the line"),
-    ("plate 0.5 0.5 0.2 0.4", "the class id `plate` is not a whole number: correct the line"),
-    ("0 0.5 0,5 0.2 0.4", "`0,5` is not a number: correct the line"),
-    ("0 0.5 nan 0.2 0.4", "`nan` is not a number: correct the line"),
-    ("0 120 0.5 0.2 0.4", "cx is 120, outside 0 to 1: darknet's coordinates are fractions of the image"),
-    ("0 0.5 -0.01 0.2 0.4", "cy is -0.01, outside 0 to 1: darknet's coordinates are fractions of the image"),
-    ("0 0.5 0.5 0 0.4", "the box has no width or no height: correct or remove the line"),
-    ("7 0.5 0.5 0.2 0.4", "the class id 7 is not in spec.dataset.classes: map it, or remove the line"),
-])
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("0 0.5 0.5 0.2", "4 columns instead of 5 (id cx cy w h): correct or remove the line"),
+        ("0 0.5 0.5 0.2 0.4 0.9", "6 columns instead of 5 (id cx cy w h): correct or remove the line"),
+        ("plate 0.5 0.5 0.2 0.4", "the class id `plate` is not a whole number: correct the line"),
+        ("0 0.5 0,5 0.2 0.4", "`0,5` is not a number: correct the line"),
+        ("0 0.5 nan 0.2 0.4", "`nan` is not a number: correct the line"),
+        ("0 120 0.5 0.2 0.4", "cx is 120, outside 0 to 1: darknet's coordinates are fractions of the image"),
+        ("0 0.5 -0.01 0.2 0.4", "cy is -0.01, outside 0 to 1: darknet's coordinates are fractions of the image"),
+        ("0 0.5 0.5 0 0.4", "the box has no width or no height: correct or remove the line"),
+        ("7 0.5 0.5 0.2 0.4", "the class id 7 is not in spec.dataset.classes: map it, or remove the line"),
+    ],
+)
 def test_a_darknet_line_that_is_wrong(dataset: Dataset, line: str, says: str) -> None:
     dataset.good().label("train/labels/b.txt", "0 0.5 0.5 0.2 0.4", "", line)
     assert dataset.errors() == [f"train/labels/b.txt:3: {says}"]
 
 
-@pytest.mark.parametrize(("line", "says"), [
-    ("top_left 1 2 3", "4 columns, KITTI has 15: correct or remove the line"),
-    ("top_left 0 0.0 0 1 2 3 4 0 0 0 0 0 0 0", "occlusion (column 3) is `0.0`, not a whole number: write 0"),
-    ("top_left 0 0 0 1 x 3 4 0 0 0 0 0 0 0", "`x` is not a number: correct the line"),
-    ("top_left 0 0 0 5 2 3 4 0 0 0 0 0 0 0", "the box has no width or no height: correct or remove the line"),
-    ("top_left 0 0 0 300 2 310 4 0 0 0 0 0 0 0",
-     "the box lies outside its image of 200 x 100 pixels: correct or remove the line"),
-    ("Car 0 0 0 1 2 3 4 0 0 0 0 0 0 0", "the class `Car` is not in spec.dataset.classes: map it, or remove the line"),
-])
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("top_left 1 2 3", "4 columns, KITTI has 15: correct or remove the line"),
+        ("top_left 0 0.0 0 1 2 3 4 0 0 0 0 0 0 0", "occlusion (column 3) is `0.0`, not a whole number: write 0"),
+        ("top_left 0 0 0 1 x 3 4 0 0 0 0 0 0 0", "`x` is not a number: correct the line"),
+        ("top_left 0 0 0 5 2 3 4 0 0 0 0 0 0 0", "the box has no width or no height: correct or remove the line"),
+        (
+            "top_left 0 0 0 300 2 310 4 0 0 0 0 0 0 0",
+            "the box lies outside its image of 200 x 100 pixels: correct or remove the line",
+        ),
+        ("Car 0 0 0 1 2 3 4 0 0 0 0 0 0 0", "the class `Car` is not in spec.dataset.classes: map it, or remove the line"),
+    ],
+)
 def test_a_kitti_line_that_is_wrong(kitti: Dataset, line: str, says: str) -> None:
     kitti.good().label("valid/labels/c.txt", line)
     assert kitti.errors() == [f"valid/labels/c.txt:1: {says}"]
@@ -168,8 +190,10 @@ def test_a_kitti_line_that_is_wrong(kitti: Dataset, line: str, says: str) -> Non
 def test_a_directory_that_is_missing(dataset: Dataset) -> None:
     dataset.good()
     dataset.changes = {"train": {"images": str(dataset.data / "train/imgs"), "labels": str(dataset.data / "train/lbls")}}
-    assert dataset.errors() == ["train/imgs: there is no such directory: correct spec.dataset.train.images",
-                                "train/lbls: there is no such directory: correct spec.dataset.train.labels"]
+    assert dataset.errors() == [
+        "train/imgs: there is no such directory: correct spec.dataset.train.images",
+        "train/lbls: there is no such directory: correct spec.dataset.train.labels",
+    ]
 
 
 def test_a_directory_without_images(dataset: Dataset) -> None:
@@ -177,20 +201,26 @@ def test_a_directory_without_images(dataset: Dataset) -> None:
     for path in (dataset.data / "valid/images").iterdir():
         path.unlink()
     dataset.image("valid/images/deeper/c.png")
-    assert dataset.errors() == ["valid/images: there are no images in it: put them right there, folders inside are not searched "
-                                "(spec.dataset.validation.images)"]
+    assert dataset.errors() == [
+        "valid/images: there are no images in it: put them right there, folders inside are not searched "
+        "(spec.dataset.validation.images)"
+    ]
 
 
 def test_an_image_without_a_label(dataset: Dataset) -> None:
     dataset.good().image("train/images/d.png")
-    assert dataset.errors() == ["train/images/d.png: its label train/labels/d.txt is missing: write it (empty for no object), "
-                                "or remove the image"]
+    assert dataset.errors() == [
+        "train/images/d.png: its label train/labels/d.txt is missing: write it (empty for no object), or remove the image"
+    ]
 
 
-@pytest.mark.parametrize(("name", "says"), [
-    ("d.PNG", "the toolkit does not read .PNG here: rename it to .png"),
-    ("d.webp", "the toolkit does not read .webp here: convert it to .jpg or .png"),
-])
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("d.PNG", "the toolkit does not read .PNG here: rename it to .png"),
+        ("d.webp", "the toolkit does not read .webp here: convert it to .jpg or .png"),
+    ],
+)
 def test_a_suffix_that_the_toolkit_does_not_read(dataset: Dataset, name: str, says: str) -> None:
     dataset.good().image(f"train/images/{name}")
     dataset.label("train/labels/d.txt", "0 0.5 0.5 0.2 0.4")
@@ -261,13 +291,15 @@ def test_no_training_box_of_a_class(dataset: Dataset) -> None:
 def test_boxes_that_training_drops(dataset: Dataset) -> None:
     dataset.good().label("train/labels/a.txt", "1 0.5 0.5 0.001 0.4", "1 0.5 0.5 0.2 0.0009")
     assert warnings(dataset) == {
-        "TinyBoxes": "2 boxes are at most 0.1 % of their image wide or high: training drops them (the first: train/labels/a.txt)"}
+        "TinyBoxes": "2 boxes are at most 0.1 % of their image wide or high: training drops them (the first: train/labels/a.txt)"
+    }
 
 
 def test_lines_that_anchors_ignore(kitti: Dataset) -> None:
     kitti.good().label("train/labels/a.txt", "license_plate 0 0 0 1 2 30 40 0")
     assert warnings(kitti) == {
-        "ShortLines": "1 lines have fewer than 15 columns: computing anchors ignores them (the first: train/labels/a.txt)"}
+        "ShortLines": "1 lines have fewer than 15 columns: computing anchors ignores them (the first: train/labels/a.txt)"
+    }
 
 
 def test_an_exif_rotation(dataset: Dataset) -> None:
@@ -289,7 +321,8 @@ def test_sizes_of_the_other_formats(dataset: Dataset) -> None:
         dataset.label(f"train/labels/{name[0]}.txt", "0 0.5 0.5 0.2 0.4")
     assert dataset.prepare()[0] == 0
     assert {path.read_text()[:46] for path in (dataset.output / "train/labels").iterdir()} == {
-        "top_left 0.00 0 0.00 80.00 30.00 120.00 70.00 "}
+        "top_left 0.00 0 0.00 80.00 30.00 120.00 70.00 "
+    }
 
 
 def test_sigterm_leaves_nothing_half_done(dataset: Dataset) -> None:
@@ -299,8 +332,11 @@ def test_sigterm_leaves_nothing_half_done(dataset: Dataset) -> None:
         dataset.label(f"train/labels/{number}.txt", "0 0.5 0.5 0.2 0.4")
     dataset.prepare()
     (dataset.directory / "report.json").unlink()
-    process = subprocess.Popen([sys.executable, "-m", "yolo_operator.dataset", str(dataset.root / "etc" / "instructions.json")],
-                               stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    process = subprocess.Popen(
+        [sys.executable, "-m", "yolo_operator.dataset", str(dataset.root / "etc" / "instructions.json")],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
     assert process.stdout is not None
     process.stdout.readline()
     time.sleep(0.05)

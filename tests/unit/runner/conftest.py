@@ -101,18 +101,35 @@ class Bench:
 
     def instructions(self, task: str, *flags: str, **changes: Any) -> dict[str, Any]:
         made = {
-            "version": 1, "namespace": "default", "experiment": "plates", "uid": "u-1", "stage": task, "variant": "",
-            "attempt": 1, "digest": "d" * 64, "workspace": str(self.workspace), "directory": str(self.directory),
-            "makeDirectories": [str(self.result)], "task": task, "argv": ["yolo_v4", task, *flags, "-k", "{key}"],
-            "keyEnv": "YOLO_TOOLKIT_KEY", "specPath": str(self.directory / "config.txt"), "inputs": [], "expect": {},
-            "progressSeconds": 0, "graceSeconds": 2,
+            "version": 1,
+            "namespace": "default",
+            "experiment": "plates",
+            "uid": "u-1",
+            "stage": task,
+            "variant": "",
+            "attempt": 1,
+            "digest": "d" * 64,
+            "workspace": str(self.workspace),
+            "directory": str(self.directory),
+            "makeDirectories": [str(self.result)],
+            "task": task,
+            "argv": ["yolo_v4", task, *flags, "-k", "{key}"],
+            "keyEnv": "YOLO_TOOLKIT_KEY",
+            "specPath": str(self.directory / "config.txt"),
+            "inputs": [],
+            "expect": {},
+            "progressSeconds": 0,
+            "graceSeconds": 2,
         }
         return made | changes
 
     def train(self, *, suffix: str = ".tlt", **changes: Any) -> dict[str, Any]:
         weights = str(self.result / "weights")
-        expect = {"checkpoints": {"directory": weights, "suffix": suffix}, "statusFile": str(self.result / "status.json"),
-                  "metrics": ["mAP"]}
+        expect = {
+            "checkpoints": {"directory": weights, "suffix": suffix},
+            "statusFile": str(self.result / "status.json"),
+            "metrics": ["mAP"],
+        }
         made = {"expect": expect, "resume": {"weights": weights, "suffix": suffix, "epochs": 4}, "checkpoint": "best"}
         return self.instructions("train", "-r", str(self.result), "-e", str(self.directory / "config.txt"), **made | changes)
 
@@ -134,9 +151,17 @@ class Bench:
         path = f"{ROOT / 'tests' / 'emulator'}{os.pathsep}{os.environ['PATH']}"
         return subprocess.Popen(
             [*under, self.python, str(RUNNER), str(mount / "instructions.json")],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            env={**os.environ, "PATH": path, "YOLO_TERMINATION_LOG": str(self.termination_log), "YOLO_TOOLKIT_KEY": KEY,
-                 **self.environment, **environment})
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={
+                **os.environ,
+                "PATH": path,
+                "YOLO_TERMINATION_LOG": str(self.termination_log),
+                "YOLO_TOOLKIT_KEY": KEY,
+                **self.environment,
+                **environment,
+            },
+        )
 
     def wait(self, process: subprocess.Popen[bytes]) -> Outcome:
         stdout = process.communicate(timeout=60)[0].decode("utf-8", "replace")
@@ -147,8 +172,13 @@ class Bench:
             if path.is_file():
                 written.append(path.read_text(errors="replace"))
         assert process.returncode is not None
-        return Outcome(process.returncode, stdout, json.loads(report.read_text()) if report.exists() else {},
-                       json.loads(ended) if ended else {}, "\n".join(written))
+        return Outcome(
+            process.returncode,
+            stdout,
+            json.loads(report.read_text()) if report.exists() else {},
+            json.loads(ended) if ended else {},
+            "\n".join(written),
+        )
 
     def run(self, instructions: dict[str, Any], emulate: str = "", **environment: str) -> Outcome:
         return self.wait(self.start(instructions, EMULATE=emulate, **environment))

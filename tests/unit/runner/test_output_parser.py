@@ -32,20 +32,55 @@ def seed(request: pytest.FixtureRequest, runner: ModuleType) -> Any:
 
 
 def test_every_epoch_of_the_seed_has_its_loss(seed: Any) -> None:
-    expected = {1: 5318.8814, 2: 1908.2650, 3: 1205.8788, 4: 781.5306, 7: 150.7208, 8: 118.1437, 9: 87.1544, 10: 84.2129,
-                11: 72.5940, 12: 72.2605, 13: 70.1678, 14: 62.9967, 15: 60.0883, 16: 67.2119, 17: 60.7828, 18: 63.6973,
-                19: 59.6975, 20: 58.8847, 21: 59.3640, 22: 56.7960, 23: 50.8113, 24: 53.4037, 25: 55.0338, 26: 50.0400,
-                27: 51.8978, 28: 46.6411, 29: 47.7704, 30: 53.4221}
+    expected = {
+        1: 5318.8814,
+        2: 1908.2650,
+        3: 1205.8788,
+        4: 781.5306,
+        7: 150.7208,
+        8: 118.1437,
+        9: 87.1544,
+        10: 84.2129,
+        11: 72.5940,
+        12: 72.2605,
+        13: 70.1678,
+        14: 62.9967,
+        15: 60.0883,
+        16: 67.2119,
+        17: 60.7828,
+        18: 63.6973,
+        19: 59.6975,
+        20: 58.8847,
+        21: 59.3640,
+        22: 56.7960,
+        23: 50.8113,
+        24: 53.4037,
+        25: 55.0338,
+        26: 50.0400,
+        27: 51.8978,
+        28: 46.6411,
+        29: 47.7704,
+        30: 53.4221,
+    }
     corrupt = {5: 461.7960, 6: 238.5044}  # printed as 461.79600 and 238.50448: a digit is left from the bar before
     assert {epoch: row["loss"] for epoch, row in seed.history.items() if "loss" in row} == expected | corrupt
 
 
 def test_every_evaluation_of_the_seed(seed: Any) -> None:
     found = {epoch: (row["mAP"], row["validationLoss"]) for epoch, row in seed.history.items() if "mAP" in row}
-    assert found == {10: (0.7651, 41.868257820344645), 20: (0.89909, 27.03866335112473), 30: (0.9072, 19.06179749778819),
-                     80: (0.90779, 13.344748003729459)}
-    assert seed.history[10]["AP"] == {"bottom_left": 0.69871, "bottom_right": 0.66928, "license_plate": 0.88446,
-                                      "top_left": 0.83912, "top_right": 0.73392}
+    assert found == {
+        10: (0.7651, 41.868257820344645),
+        20: (0.89909, 27.03866335112473),
+        30: (0.9072, 19.06179749778819),
+        80: (0.90779, 13.344748003729459),
+    }
+    assert seed.history[10]["AP"] == {
+        "bottom_left": 0.69871,
+        "bottom_right": 0.66928,
+        "license_plate": 0.88446,
+        "top_left": 0.83912,
+        "top_right": 0.73392,
+    }
     assert seed.history[80]["AP"]["top_left"] == 0.90773
     assert seed.saved == [10, 20, 30, 80]
     assert (seed.epoch, seed.epochs, seed.completed) == (80, 80, 80)
@@ -53,21 +88,38 @@ def test_every_evaluation_of_the_seed(seed: Any) -> None:
 
 def test_the_seeds_anchors(runner: ModuleType) -> None:
     parser = read(runner, (HERE / "seed-kmeans.log").read_bytes())
-    assert parser.anchors == [[21.07, 8.14], [16.10, 17.86], [32.00, 11.17], [45.33, 13.79], [58.13, 15.17], [35.48, 27.19],
-                              [100.44, 22.34], [157.33, 28.14], [112.64, 53.33]]
+    assert parser.anchors == [
+        [21.07, 8.14],
+        [16.10, 17.86],
+        [32.00, 11.17],
+        [45.33, 13.79],
+        [58.13, 15.17],
+        [35.48, 27.19],
+        [100.44, 22.34],
+        [157.33, 28.14],
+        [112.64, 53.33],
+    ]
 
 
 def test_the_seeds_evaluation(runner: ModuleType) -> None:
     parser = read(runner, (HERE / "seed-evaluate.log").read_bytes())
     assert parser.map == 0.90779
-    assert parser.ap == {"bottom_left": 0.90807, "bottom_right": 0.90862, "license_plate": 0.90787, "top_left": 0.90773,
-                         "top_right": 0.90664}
+    assert parser.ap == {
+        "bottom_left": 0.90807,
+        "bottom_right": 0.90862,
+        "license_plate": 0.90787,
+        "top_left": 0.90773,
+        "top_right": 0.90664,
+    }
 
 
-@pytest.mark.parametrize("line", [
-    "2022-01-18 02:39:38,593 [INFO] __main__: Pruning ratio (pruned model / original model): 0.26947645427472383",
-    "2023-07-26 02:39:38,593 [TAO Toolkit] [INFO] root 144: Pruning ratio (pruned model / original model): 0.26947645427472383",
-])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "2022-01-18 02:39:38,593 [INFO] __main__: Pruning ratio (pruned model / original model): 0.26947645427472383",
+        "2023-07-26 02:39:38,593 [TAO Toolkit] [INFO] root 144: Pruning ratio (pruned model / original model): 0.26947645427472383",
+    ],
+)
 def test_the_pruning_ratio_behind_either_prefix(runner: ModuleType, line: str) -> None:
     assert read(runner, line + "\n").ratio == 0.26947645427472383
 
@@ -78,14 +130,18 @@ def test_the_seeds_pruning_log(runner: ModuleType) -> None:
 
 TERMINAL = (
     "Epoch 3/80\n"
-    + "".join("\b" * 90 + "\r" + f"{step:4d}/1794 [=====>........................] - ETA: 9:03 - loss: {1000 + step / 7:.4f}"
-              for step in range(1, 20))
-    + "\b" * 90 + "\r1794/1794 [==============================] - 583s 325ms/step - loss: 999.1234          \n"
+    + "".join(
+        "\b" * 90 + "\r" + f"{step:4d}/1794 [=====>........................] - ETA: 9:03 - loss: {1000 + step / 7:.4f}"
+        for step in range(1, 20)
+    )
+    + "\b" * 90
+    + "\r1794/1794 [==============================] - 583s 325ms/step - loss: 999.1234          \n"
 )
 PIPE = (
     "Epoch 3/80\n"
-    + "".join(f"\n{step:4d}/1794 [=====>........................] - ETA: 9:03 - loss: {1000 + step / 7:.4f}"
-              for step in range(1, 20))
+    + "".join(
+        f"\n{step:4d}/1794 [=====>........................] - ETA: 9:03 - loss: {1000 + step / 7:.4f}" for step in range(1, 20)
+    )
     + "\n1794/1794 [==============================] - 583s 325ms/step - loss: 999.1234\n"
 )
 
@@ -96,7 +152,8 @@ def test_bars_of_a_terminal_and_of_a_pipe(runner: ModuleType, text: str) -> None
     lines = parser.feed(text.encode())
     assert [line.bar for line in lines].count("moving") == 19
     assert [line.text for line in lines if line.bar == "complete"] == [
-        "1794/1794 [==============================] - 583s 325ms/step - loss: 999.1234"]
+        "1794/1794 [==============================] - 583s 325ms/step - loss: 999.1234"
+    ]
     assert parser.history[3] == {"loss": 999.1234}
     assert parser.epoch_seconds == 583
 
@@ -110,12 +167,23 @@ def test_eta_counts_the_epochs_to_come(runner: ModuleType) -> None:
     assert first.numbers()["etaSeconds"] == 3600 + 2 * 7200
 
 
-@pytest.mark.parametrize(("printed", "loss"), [
-    ("5318.8814", 5318.8814), ("461.79600", 461.7960), ("238.50448", 238.5044), ("9.8765e-04", 9.8765e-04), ("0.0010", 0.0010),
-    ("nan", math.nan), ("nan8.8814", math.nan), ("inf", math.inf),
-    ("9.8765e-0412", None),  # a longer bar left something behind: which digits are the number's cannot be told
-    ("9.8765e-", None), ("x", None), ("1.2.3", None),
-])
+@pytest.mark.parametrize(
+    ("printed", "loss"),
+    [
+        ("5318.8814", 5318.8814),
+        ("461.79600", 461.7960),
+        ("238.50448", 238.5044),
+        ("9.8765e-04", 9.8765e-04),
+        ("0.0010", 0.0010),
+        ("nan", math.nan),
+        ("nan8.8814", math.nan),
+        ("inf", math.inf),
+        ("9.8765e-0412", None),  # a longer bar left something behind: which digits are the number's cannot be told
+        ("9.8765e-", None),
+        ("x", None),
+        ("1.2.3", None),
+    ],
+)
 def test_losses_are_taken_as_printed_or_not_at_all(runner: ModuleType, printed: str, loss: float | None) -> None:
     row = read(runner, f"Epoch 1/2\n10/10 [===] - 5s 1ms/step - loss: {printed}\n").history.get(1, {})
     assert row.get("loss") == loss or (loss is not None and math.isnan(loss) and math.isnan(row["loss"]))
@@ -184,20 +252,37 @@ def test_a_line_without_an_end_does_not_fill_the_memory(runner: ModuleType) -> N
     assert len(parser.close()[0].text) == runner.LINE_LIMIT
 
 
-@pytest.mark.parametrize("text", [
-    "x" + " " * 60000, " " * 60000, "9%|" * 20000, "1/2 [=] - ETA: " * 4000, "\x1b[0" * 20000, "(" * 60000])
+@pytest.mark.parametrize(
+    "text", ["x" + " " * 60000, " " * 60000, "9%|" * 20000, "1/2 [=] - ETA: " * 4000, "\x1b[0" * 20000, "(" * 60000]
+)
 def test_no_line_takes_long(runner: ModuleType, text: str) -> None:
     started = time.monotonic()
     read(runner, "*" * 31 + "\n" + text + "AP   \n")
     assert time.monotonic() - started < 5
 
 
-TOOLKIT_BYTES = st.lists(st.one_of(
-    st.binary(max_size=40),
-    st.sampled_from([line.encode() for line in (HERE / "seed-train.log").read_text().splitlines(True)]),
-    st.sampled_from([b"\r", b"\n", b"\b" * 9, b"Epoch 9/80", b"*" * 31 + b"\n", b"(nan, 3.00)\n", "█".encode(), b"loss: nan",
-                     b"99999999999/1 [=] - ETA: 1:::", b"10/5 [==] - 3s - loss: 1.0000\n", b"0/0 [=] - loss: 1e999\n"]),
-), max_size=30).map(b"".join)
+TOOLKIT_BYTES = st.lists(
+    st.one_of(
+        st.binary(max_size=40),
+        st.sampled_from([line.encode() for line in (HERE / "seed-train.log").read_text().splitlines(True)]),
+        st.sampled_from(
+            [
+                b"\r",
+                b"\n",
+                b"\b" * 9,
+                b"Epoch 9/80",
+                b"*" * 31 + b"\n",
+                b"(nan, 3.00)\n",
+                "█".encode(),
+                b"loss: nan",
+                b"99999999999/1 [=] - ETA: 1:::",
+                b"10/5 [==] - 3s - loss: 1.0000\n",
+                b"0/0 [=] - loss: 1e999\n",
+            ]
+        ),
+    ),
+    max_size=30,
+).map(b"".join)
 
 
 def state(parser: Any) -> str:

@@ -13,14 +13,24 @@ from hypothesis import strategies as st
 
 def report(classes: int = 3, **more: Any) -> dict[str, Any]:
     return {
-        "version": 1, "stage": "train", "variant": "", "attempt": 1, "digest": "d" * 64,
-        "outcome": "Succeeded", "reason": "Completed", "message": "80 epochs",
-        "metrics": {"mAP": 0.9, "AP": {f"class-{n:03d}": 0.12345 for n in range(classes)},
-                                            "boxes": {f"class-{n:03d}": n for n in range(classes)}},
+        "version": 1,
+        "stage": "train",
+        "variant": "",
+        "attempt": 1,
+        "digest": "d" * 64,
+        "outcome": "Succeeded",
+        "reason": "Completed",
+        "message": "80 epochs",
+        "metrics": {
+            "mAP": 0.9,
+            "AP": {f"class-{n:03d}": 0.12345 for n in range(classes)},
+            "boxes": {f"class-{n:03d}": n for n in range(classes)},
+        },
         "history": [{"epoch": n, "loss": 1.5, "mAP": 0.9} for n in range(classes)],
         "warnings": [{"reason": "Odd", "message": f"warning {n}"} for n in range(classes)],
         "artifacts": [{"name": "checkpoint", "path": "stages/train/x.tlt", "bytes": 1, "sha256": "a" * 64}],
-        "truncated": False, **more,
+        "truncated": False,
+        **more,
     }
 
 
@@ -45,8 +55,13 @@ def test_things_go_in_the_order_of_the_contract(runner: ModuleType) -> None:
         assert short["artifacts"] == whole["artifacts"]
         assert short["truncated"] is (limit < size)
     seen = [state for place, state in enumerate(left) if state not in left[:place]]
-    assert seen == [(True, True, True, True), (False, True, True, True), (False, False, True, True), (False, False, False, True),
-                    (False, False, False, False)]
+    assert seen == [
+        (True, True, True, True),
+        (False, True, True, True),
+        (False, False, True, True),
+        (False, False, False, True),
+        (False, False, False, False),
+    ]
 
 
 def test_of_many_classes_the_first_stay(runner: ModuleType) -> None:
@@ -62,10 +77,15 @@ def test_the_message_goes_last(runner: ModuleType) -> None:
     assert short["message"] == "m" * 500
 
 
-@given(whole=st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=6) | st.dictionaries(st.text(), inner, max_size=6), max_leaves=20),
-    scale=st.sampled_from([1, 60, 5000]), text=st.text(max_size=60))
+@given(
+    whole=st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: st.lists(inner, max_size=6) | st.dictionaries(st.text(), inner, max_size=6),
+        max_leaves=20,
+    ),
+    scale=st.sampled_from([1, 60, 5000]),
+    text=st.text(max_size=60),
+)
 def test_any_report_becomes_strict_json_that_fits(runner: ModuleType, whole: Any, scale: int, text: str) -> None:
     made = report(scale % 700, message=text * scale, variant=text, artifacts=[whole] * (scale % 90), history=whole)
     made["metrics"]["anchors"] = whole

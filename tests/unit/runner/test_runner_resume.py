@@ -15,39 +15,76 @@ CHECKPOINT = "/workspace/stages/train-1/result/weights/yolov4_resnet18_epoch_010
 FIELD = f'\n  resume_model_path: "{CHECKPOINT}"'
 
 
-@pytest.mark.parametrize(("before", "after"), [
-    pytest.param('training_config {\n  batch_size_per_gpu: 8\n  pretrain_model_path: "/a.hdf5"\n}\n',
-                 "training_config {" + FIELD + "\n  batch_size_per_gpu: 8\n}\n", id="pretrained"),
-    pytest.param('training_config: {\r\n  pruned_model_path : "/a.tlt"\r\n  num_epochs: 3\r\n}\r\n',
-                 "training_config: {" + FIELD + "\r\n  num_epochs: 3\r\n}\r\n", id="pruned, with a colon and CRLF"),
-    pytest.param("training_config {\n  resume_model_path: '/old.tlt'\n  pretrain_model_path: \"/a\"\n}",
-                 "training_config {" + FIELD + "\n}", id="an earlier resumption"),
-    pytest.param('training_config { num_epochs: 3, pretrain_model_path: "/a" "/b", n_workers: 4 }',
-                 "training_config {" + FIELD + " num_epochs: 3,  n_workers: 4 }", id="on one line, adjacent strings"),
-    pytest.param('training_config{num_epochs: 3}', "training_config{" + FIELD + "\nnum_epochs: 3}", id="no space"),
-    pytest.param('training_config <\n  num_epochs: 3\n>\n', "training_config <" + FIELD + "\n  num_epochs: 3\n>\n", id="angles"),
-    pytest.param('training_config {\n  # pretrain_model_path: "/a"\n  pretrain_model_path: "/a"  # the backbone\n}\n',
-                 "training_config {" + FIELD + '\n  # pretrain_model_path: "/a"\n    # the backbone\n}\n', id="comments stay"),
-    pytest.param('other { pretrain_model_path: "/x" }\ntraining_config {\n  optimizer { resume_model_path: "/y" }\n}\n',
-                 'other { pretrain_model_path: "/x" }\ntraining_config {' + FIELD
-                 + '\n  optimizer { resume_model_path: "/y" }\n}\n', id="fields of other messages stay"),
-    pytest.param('a: "training_config { pretrain_model_path: \\"/x\\" }"\ntraining_config {\n}\n',
-                 'a: "training_config { pretrain_model_path: \\"/x\\" }"\ntraining_config {' + FIELD + "\n}\n", id="quotes stay"),
-    pytest.param("random_seed: 42\n", "random_seed: 42\n\ntraining_config {" + FIELD + "\n}\n", id="no training_config"),
-    pytest.param('training_config { pretrain_model_path: "/a" }\ntraining_config { num_epochs: 3 }\n',
-                 'training_config {  }\ntraining_config {' + FIELD + " num_epochs: 3 }\n", id="merged messages"),
-])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param(
+            'training_config {\n  batch_size_per_gpu: 8\n  pretrain_model_path: "/a.hdf5"\n}\n',
+            "training_config {" + FIELD + "\n  batch_size_per_gpu: 8\n}\n",
+            id="pretrained",
+        ),
+        pytest.param(
+            'training_config: {\r\n  pruned_model_path : "/a.tlt"\r\n  num_epochs: 3\r\n}\r\n',
+            "training_config: {" + FIELD + "\r\n  num_epochs: 3\r\n}\r\n",
+            id="pruned, with a colon and CRLF",
+        ),
+        pytest.param(
+            "training_config {\n  resume_model_path: '/old.tlt'\n  pretrain_model_path: \"/a\"\n}",
+            "training_config {" + FIELD + "\n}",
+            id="an earlier resumption",
+        ),
+        pytest.param(
+            'training_config { num_epochs: 3, pretrain_model_path: "/a" "/b", n_workers: 4 }',
+            "training_config {" + FIELD + " num_epochs: 3,  n_workers: 4 }",
+            id="on one line, adjacent strings",
+        ),
+        pytest.param("training_config{num_epochs: 3}", "training_config{" + FIELD + "\nnum_epochs: 3}", id="no space"),
+        pytest.param(
+            "training_config <\n  num_epochs: 3\n>\n", "training_config <" + FIELD + "\n  num_epochs: 3\n>\n", id="angles"
+        ),
+        pytest.param(
+            'training_config {\n  # pretrain_model_path: "/a"\n  pretrain_model_path: "/a"  # the backbone\n}\n',
+            "training_config {" + FIELD + '\n  # pretrain_model_path: "/a"\n    # the backbone\n}\n',
+            id="comments stay",
+        ),
+        pytest.param(
+            'other { pretrain_model_path: "/x" }\ntraining_config {\n  optimizer { resume_model_path: "/y" }\n}\n',
+            'other { pretrain_model_path: "/x" }\ntraining_config {' + FIELD + '\n  optimizer { resume_model_path: "/y" }\n}\n',
+            id="fields of other messages stay",
+        ),
+        pytest.param(
+            'a: "training_config { pretrain_model_path: \\"/x\\" }"\ntraining_config {\n}\n',
+            'a: "training_config { pretrain_model_path: \\"/x\\" }"\ntraining_config {' + FIELD + "\n}\n",
+            id="quotes stay",
+        ),
+        pytest.param("random_seed: 42\n", "random_seed: 42\n\ntraining_config {" + FIELD + "\n}\n", id="no training_config"),
+        pytest.param(
+            'training_config { pretrain_model_path: "/a" }\ntraining_config { num_epochs: 3 }\n',
+            "training_config {  }\ntraining_config {" + FIELD + " num_epochs: 3 }\n",
+            id="merged messages",
+        ),
+    ],
+)
 def test_the_oneof_is_cleaned_and_the_checkpoint_put_in(runner: ModuleType, before: str, after: str) -> None:
     assert runner.resume_from(before, CHECKPOINT) == after
 
 
-FIELDS = st.sampled_from([
-    "  num_epochs: 80\n", "  learning_rate {\n    a: 1e-7 # min\n  }\n", '  name: "a \\" b }"\n', "  x: '{ # '\n", "\n",
-    "# { \" '\n",
-    "  freeze_blocks: 0, freeze_blocks: 1;\n", "  image_mean {\r\n key: 'b' value: 103.9 }\n", "  [a.b]: <c: 1>\n",
-])
-PATHS = st.sampled_from([
-    '  pretrain_model_path: "/a.hdf5"\n', "  pruned_model_path:'/b.tlt'\n", '\tresume_model_path : "/c" "d";\n'])
+FIELDS = st.sampled_from(
+    [
+        "  num_epochs: 80\n",
+        "  learning_rate {\n    a: 1e-7 # min\n  }\n",
+        '  name: "a \\" b }"\n',
+        "  x: '{ # '\n",
+        "\n",
+        "# { \" '\n",
+        "  freeze_blocks: 0, freeze_blocks: 1;\n",
+        "  image_mean {\r\n key: 'b' value: 103.9 }\n",
+        "  [a.b]: <c: 1>\n",
+    ]
+)
+PATHS = st.sampled_from(
+    ['  pretrain_model_path: "/a.hdf5"\n', "  pruned_model_path:'/b.tlt'\n", '\tresume_model_path : "/c" "d";\n']
+)
 
 
 @given(before=st.lists(FIELDS), inside=st.lists(st.tuples(st.booleans(), FIELDS, PATHS)), after=st.lists(FIELDS))
@@ -71,8 +108,9 @@ def stage_with(tmp_path: Path, files: dict[str, int], epochs: int = 80) -> Any:
     weights.mkdir(parents=True)
     for name, size in files.items():
         (weights / name).write_bytes(b"x" * size)
-    return SimpleNamespace(directory=str(tmp_path), instructions={
-        "resume": {"weights": str(weights), "suffix": ".tlt", "epochs": epochs}})
+    return SimpleNamespace(
+        directory=str(tmp_path), instructions={"resume": {"weights": str(weights), "suffix": ".tlt", "epochs": epochs}}
+    )
 
 
 def found(runner: ModuleType, stage: Any, rows: list[int]) -> list[int]:
@@ -86,10 +124,18 @@ def test_the_newest_checkpoint_is_the_newest_by_number(runner: ModuleType, tmp_p
 
 
 def test_files_that_are_no_complete_checkpoints_do_not_count(runner: ModuleType, tmp_path: Path) -> None:
-    stage = stage_with(tmp_path, {
-        "yolov4_resnet18_epoch_010.tlt": 100, "yolov4_resnet18_epoch_020.tlt": 0, ".yolov4_resnet18_epoch_030.tlt": 100,
-        "yolov4_resnet18_epoch_040.tlt.tmp": 100, "yolov4_resnet18_epoch_050.hdf5": 100, "yolov4_resnet18.tlt": 100,
-        "yolov4_resnet18_epoch_100.tlt": 100})
+    stage = stage_with(
+        tmp_path,
+        {
+            "yolov4_resnet18_epoch_010.tlt": 100,
+            "yolov4_resnet18_epoch_020.tlt": 0,
+            ".yolov4_resnet18_epoch_030.tlt": 100,
+            "yolov4_resnet18_epoch_040.tlt.tmp": 100,
+            "yolov4_resnet18_epoch_050.hdf5": 100,
+            "yolov4_resnet18.tlt": 100,
+            "yolov4_resnet18_epoch_100.tlt": 100,
+        },
+    )
     assert found(runner, stage, []) == [10]
 
 

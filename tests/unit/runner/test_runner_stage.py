@@ -54,15 +54,34 @@ def test_a_training_succeeds(benches: Bench, dialect: str, suffix: str) -> None:
     assert verdict(outcome) == (0, "Succeeded", "Completed", "")
     name = f"yolov4_resnet18_epoch_004{suffix}"
     content = (benches.result / "weights" / name).read_bytes()
-    assert outcome.report["artifacts"] == [{"name": "checkpoint", "path": f"stages/stage-1/result/weights/{name}",
-                                            "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}]
+    assert outcome.report["artifacts"] == [
+        {
+            "name": "checkpoint",
+            "path": f"stages/stage-1/result/weights/{name}",
+            "bytes": len(content),
+            "sha256": hashlib.sha256(content).hexdigest(),
+        }
+    ]
     assert outcome.report["metrics"] == {
-        "epoch": 4, "epochs": 4, "loss": 312.5, "validationLoss": 10.0, "mAP": 0.865,
-        "AP": {"bottom_left": 0.875, "license_plate": 0.865, "very_long_class_name": 0.855}}
+        "epoch": 4,
+        "epochs": 4,
+        "loss": 312.5,
+        "validationLoss": 10.0,
+        "mAP": 0.865,
+        "AP": {"bottom_left": 0.875, "license_plate": 0.865, "very_long_class_name": 0.855},
+    }
     assert [row["epoch"] for row in outcome.report["history"]] == [1, 2, 3, 4]
     assert outcome.report["exitCode"] == 0
-    assert outcome.progress[-1] == {"epoch": 4, "epochs": 4, "step": 3, "steps": 3, "loss": 312.5, "mAP": 0.865,
-                                    "validationLoss": 10.0, "etaSeconds": 0}
+    assert outcome.progress[-1] == {
+        "epoch": 4,
+        "epochs": 4,
+        "step": 3,
+        "steps": 3,
+        "loss": 312.5,
+        "mAP": 0.865,
+        "validationLoss": 10.0,
+        "etaSeconds": 0,
+    }
     assert KEY not in outcome.everything
     assert "running: yolo_v4 train" in outcome.stdout
     assert (benches.directory / "config.txt").read_text().startswith("random_seed: 42")
@@ -119,12 +138,20 @@ def other(bench: Bench, task: str, dialect: str = "3.21", model: Path | None = N
         "evaluate": ["-m", str(model), "-e", spec, *results],
         "prune": ["-m", str(model), "-o", f"{made}/pruned.tlt", "-e", spec, "-pth", "0.7", *results],
         "export": ["-m", str(model), "-o", f"{made}/model.etlt", "-e", spec, "--data_type", "int8", *results],
-        "inference": ["-m", str(model), "-i", str(bench.root / "images"), "-e", spec,
-                      *(["-r", str(bench.result)] if dialect == "5.0" else ["-o", f"{made}/images", "-l", f"{made}/labels"])],
+        "inference": [
+            "-m",
+            str(model),
+            "-i",
+            str(bench.root / "images"),
+            "-e",
+            spec,
+            *(["-r", str(bench.result)] if dialect == "5.0" else ["-o", f"{made}/images", "-l", f"{made}/labels"]),
+        ],
     }
     labels = f"{bench.result}/labels" if dialect == "5.0" else f"{made}/labels"
     expect: dict[str, dict[str, Any]] = {
-        "kmeans": {}, "evaluate": {"metrics": ["mAP"]},
+        "kmeans": {},
+        "evaluate": {"metrics": ["mAP"]},
         "prune": {"files": [{"name": "model", "path": f"{made}/pruned.tlt", "alternatives": [f"{made}/pruned.tlt.hdf5"]}]},
         "export": {"files": [{"name": "model", "path": f"{made}/model.etlt"}]},
         "inference": {"directories": [{"name": "labels", "path": labels, "suffix": ".txt", "atLeast": 1}]},
@@ -187,30 +214,33 @@ def test_an_inference_counts_its_detections(benches: Bench, dialect: str) -> Non
 # ---- failures --------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("emulate", "dialect", "code", "reason", "kind", "says"), [
-    ("nan-loss", "3.21", 10, "NonFiniteLoss", "user", "(epoch 2): lower trainingConfig.learningRate"),
-    ("nan-loss", "5.0", 10, "NonFiniteLoss", "user", "(epoch 2)"),
-    ("quiet-nan-loss", "3.21", 10, "NonFiniteLoss", "user", "(epoch 2)"),
-    ("interrupted-exit-0", "3.21", 11, "InterruptedWithoutSignal", "transient", "after epoch 1 of 4"),
-    ("interrupted-exit-0", "5.0", 11, "InterruptedWithoutSignal", "transient", "was interrupted"),
-    ("artifact-missing", "3.21", 11, "ArtifactMissing", "transient", "left no checkpoint"),
-    ("empty-artifact", "5.0", 11, "ArtifactMissing", "transient", "left no checkpoint"),
-    ("resume-past-end", "5.0", 11, "InterruptedWithoutSignal", "transient", "after epoch 0 of 4"),
-    ("oom", "3.21", 10, "OutOfMemory", "user", "lower batchSizePerGpu"),
-    ("host-oom", "3.21", 11, "OutOfMemory", "transient", "raise its limit"),
-    ("gpu-probe", "5.0", 11, "GpuUnavailable", "infrastructure", "nvidia-smi"),
-    ("gpu-missing", "5.0", 11, "GpuUnavailable", "infrastructure", "check the driver"),
-    ("spec-error", "3.21", 10, "BadExperimentSpec", "user", "has no field named \"batchsize\""),
-    ("spec-assertion", "5.0", 10, "BadExperimentSpec", "user", "multiples of 32"),
-    ("wrong-key", "3.21", 10, "WrongKey", "user", "file signature not found"),
-    ("empty-dataset", "3.21", 10, "DatasetUnusable", "user", "no image (suffix in lower case) has a label"),
-    ("missing-dataset", "5.0", 10, "DatasetUnusable", "user", "/dataset/train/labels"),
-    ("no-space", "5.0", 10, "NoSpace", "user", "enlarge the workspace's claim"),
-    ("crash", "5.0", 11, "ToolkitFailed", "transient", "exit code 255: "),
-    ("user-error", "5.0", 10, "ToolkitFailed", "user", "exit code 64: "),
-    ("no-map", "3.21", 11, "MetricMissing", "transient", "no finite mAP"),
-    ("nan-map", "5.0", 11, "MetricMissing", "transient", "no finite mAP"),
-])
+@pytest.mark.parametrize(
+    ("emulate", "dialect", "code", "reason", "kind", "says"),
+    [
+        ("nan-loss", "3.21", 10, "NonFiniteLoss", "user", "(epoch 2): lower trainingConfig.learningRate"),
+        ("nan-loss", "5.0", 10, "NonFiniteLoss", "user", "(epoch 2)"),
+        ("quiet-nan-loss", "3.21", 10, "NonFiniteLoss", "user", "(epoch 2)"),
+        ("interrupted-exit-0", "3.21", 11, "InterruptedWithoutSignal", "transient", "after epoch 1 of 4"),
+        ("interrupted-exit-0", "5.0", 11, "InterruptedWithoutSignal", "transient", "was interrupted"),
+        ("artifact-missing", "3.21", 11, "ArtifactMissing", "transient", "left no checkpoint"),
+        ("empty-artifact", "5.0", 11, "ArtifactMissing", "transient", "left no checkpoint"),
+        ("resume-past-end", "5.0", 11, "InterruptedWithoutSignal", "transient", "after epoch 0 of 4"),
+        ("oom", "3.21", 10, "OutOfMemory", "user", "lower batchSizePerGpu"),
+        ("host-oom", "3.21", 11, "OutOfMemory", "transient", "raise its limit"),
+        ("gpu-probe", "5.0", 11, "GpuUnavailable", "infrastructure", "nvidia-smi"),
+        ("gpu-missing", "5.0", 11, "GpuUnavailable", "infrastructure", "check the driver"),
+        ("spec-error", "3.21", 10, "BadExperimentSpec", "user", 'has no field named "batchsize"'),
+        ("spec-assertion", "5.0", 10, "BadExperimentSpec", "user", "multiples of 32"),
+        ("wrong-key", "3.21", 10, "WrongKey", "user", "file signature not found"),
+        ("empty-dataset", "3.21", 10, "DatasetUnusable", "user", "no image (suffix in lower case) has a label"),
+        ("missing-dataset", "5.0", 10, "DatasetUnusable", "user", "/dataset/train/labels"),
+        ("no-space", "5.0", 10, "NoSpace", "user", "enlarge the workspace's claim"),
+        ("crash", "5.0", 11, "ToolkitFailed", "transient", "exit code 255: "),
+        ("user-error", "5.0", 10, "ToolkitFailed", "user", "exit code 64: "),
+        ("no-map", "3.21", 11, "MetricMissing", "transient", "no finite mAP"),
+        ("nan-map", "5.0", 11, "MetricMissing", "transient", "no finite mAP"),
+    ],
+)
 def test_a_training_that_fails(bench: Bench, emulate: str, dialect: str, code: int, reason: str, kind: str, says: str) -> None:
     outcome = bench.run(bench.train(suffix=".tlt" if dialect == "3.21" else ".hdf5"), emulate, EMULATE_DIALECT=dialect)
     assert verdict(outcome) == (code, "Failed", reason, kind)
@@ -224,18 +254,21 @@ def test_running_out_of_gpu_memory_late_is_tried_again(bench: Bench) -> None:
     assert verdict(outcome) == (11, "Failed", "OutOfMemory", "transient")
 
 
-@pytest.mark.parametrize(("task", "emulate", "dialect", "code", "reason", "kind"), [
-    ("export", "export-wrong-key", "3.21", 10, "WrongKey", "user"),
-    ("export", "export-wrong-key", "5.0", 10, "WrongKey", "user"),
-    ("prune", "artifact-missing", "5.0", 11, "ArtifactMissing", "transient"),
-    ("prune", "empty-artifact", "3.21", 11, "ArtifactMissing", "transient"),
-    ("prune", "interrupted-exit-0", "5.0", 11, "InterruptedWithoutSignal", "transient"),
-    ("evaluate", "no-map", "3.21", 11, "MetricMissing", "transient"),
-    ("evaluate", "oom", "5.0", 10, "OutOfMemory", "user"),
-    ("kmeans", "nan-anchors", "3.21", 11, "MetricMissing", "transient"),
-    ("kmeans", "gpu-probe", "3.21", 11, "GpuUnavailable", "infrastructure"),
-    ("inference", "artifact-missing", "5.0", 11, "ArtifactMissing", "transient"),
-])
+@pytest.mark.parametrize(
+    ("task", "emulate", "dialect", "code", "reason", "kind"),
+    [
+        ("export", "export-wrong-key", "3.21", 10, "WrongKey", "user"),
+        ("export", "export-wrong-key", "5.0", 10, "WrongKey", "user"),
+        ("prune", "artifact-missing", "5.0", 11, "ArtifactMissing", "transient"),
+        ("prune", "empty-artifact", "3.21", 11, "ArtifactMissing", "transient"),
+        ("prune", "interrupted-exit-0", "5.0", 11, "InterruptedWithoutSignal", "transient"),
+        ("evaluate", "no-map", "3.21", 11, "MetricMissing", "transient"),
+        ("evaluate", "oom", "5.0", 10, "OutOfMemory", "user"),
+        ("kmeans", "nan-anchors", "3.21", 11, "MetricMissing", "transient"),
+        ("kmeans", "gpu-probe", "3.21", 11, "GpuUnavailable", "infrastructure"),
+        ("inference", "artifact-missing", "5.0", 11, "ArtifactMissing", "transient"),
+    ],
+)
 def test_another_stage_that_fails(bench: Bench, task: str, emulate: str, dialect: str, code: int, reason: str, kind: str) -> None:
     (bench.root / "images").mkdir()
     (bench.root / "images" / "a.jpg").write_bytes(b"x")
@@ -260,7 +293,8 @@ def test_an_old_success_in_the_status_file_is_not_this_runs(bench: Bench) -> Non
     bench.result.mkdir(parents=True)
     (bench.result / "status.json").write_text(
         '{"status": "STARTED", "message": "Starting Yolo_V4 train job"}\n'
-        '{"status": "SUCCESS", "message": "done", "kpi": {"x": NaN}}\n')
+        '{"status": "SUCCESS", "message": "done", "kpi": {"x": NaN}}\n'
+    )
     outcome = bench.run(other(bench, "prune", "5.0"), "interrupted-exit-0", EMULATE_DIALECT="5.0")
     assert outcome.report["reason"] == "InterruptedWithoutSignal"
 
@@ -325,10 +359,16 @@ def test_a_workspace_that_is_no_directory(bench: Bench) -> None:
     assert outcome.message["reason"] == "StorageFailed"
 
 
-@pytest.mark.parametrize(("number", "reason"), [
-    (errno.EROFS, "WorkspaceNotWritable"), (errno.EACCES, "WorkspaceNotWritable"), (errno.ENOSPC, "NoSpace"),
-    (errno.EDQUOT, "NoSpace"), (errno.EIO, "StorageFailed"),
-])
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        (errno.EROFS, "WorkspaceNotWritable"),
+        (errno.EACCES, "WorkspaceNotWritable"),
+        (errno.ENOSPC, "NoSpace"),
+        (errno.EDQUOT, "NoSpace"),
+        (errno.EIO, "StorageFailed"),
+    ],
+)
 def test_storage_that_fails(runner: ModuleType, number: int, reason: str) -> None:
     failure = runner.storage_failure(OSError(number, os.strerror(number), "/workspace/stages"))
     assert failure.reason == reason
@@ -417,8 +457,10 @@ def test_a_process_left_behind_does_not_hold_the_stage(benches: Bench) -> None:
     assert time.monotonic() - started < 20
 
 
-@pytest.mark.skipif(subprocess.run(["unshare", "-pf", "true"], capture_output=True, check=False).returncode != 0,
-                    reason="needs the right to make a PID namespace")
+@pytest.mark.skipif(
+    subprocess.run(["unshare", "-pf", "true"], capture_output=True, check=False).returncode != 0,
+    reason="needs the right to make a PID namespace",
+)
 def test_as_process_1_it_forwards_sigterm_and_reaps_orphans(benches: Bench) -> None:
     script = (
         "import os, time\n"
@@ -431,7 +473,8 @@ def test_as_process_1_it_forwards_sigterm_and_reaps_orphans(benches: Bench) -> N
         "time.sleep(1)\n"
         "states = [open(f'/proc/{pid}/stat').read().rsplit(')')[-1].split()[0] for pid in os.listdir('/proc') if pid.isdigit()]\n"
         "print('zombies', states.count('Z'), 'of', len(states), flush=True)\n"
-        "time.sleep(60)\n")
+        "time.sleep(60)\n"
+    )
     instructions = benches.instructions("train", argv=["python3", "-c", script])
     process = benches.start(instructions, under=["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"])
     wait_for(benches, "zombies 0 of 2")
