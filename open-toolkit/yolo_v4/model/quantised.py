@@ -1,8 +1,8 @@
 """A network that computes as its int8 export will: quantisation-aware training, and calibration without training.
 
 Symmetric 8-bit everywhere: one range for a tensor that convolutions read, one for each output channel of a kernel.
-Kernels are rounded after batch norm has been folded in, as they are in the export. In training the convolution's output
-is divided by the folding factor again, so that batch norm still sees and learns the statistics of the batch.
+Kernels are rounded after batch norm has been folded in, as they are in the export. In training the rounded kernel is
+divided by the folding factor again, so that batch norm still sees and learns the statistics of the batch.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ class ActivationQuantiser(nn.Module):
         """The rounded tensor; its gradient passes inside the range and stops outside."""
         tensor = tensor.float()
         if self.training or self.observing:
-            seen = tensor.detach().abs().amax()
+            low, high = torch.aminmax(tensor.detach())
+            seen = torch.maximum(high, -low)
             known = self.maximum > 0
             blended = _RANGE_MEMORY * self.maximum + (1 - _RANGE_MEMORY) * seen
             self.maximum.copy_(torch.where(known, blended, seen))
@@ -66,9 +67,9 @@ class QuantisedConvUnit(ConvUnit):
             bias = self.norm.bias - self.norm.running_mean * scale
             result = self._convolve(images, _rounded(self.conv.weight * scale.view(-1, 1, 1, 1)), bias)
             return activate(result, self.activation)
-        scale = torch.where(scale.abs() < _SMALLEST_FOLDING, _SMALLEST_FOLDING, scale)
-        result = self._convolve(images, _rounded(self.conv.weight * scale.view(-1, 1, 1, 1)), None)
-        return activate(self.norm(result / scale.view(1, -1, 1, 1)), self.activation)
+        scale = torch.where(scale.abs() < _SMALLEST_FOLDING, _SMALLEST_FOLDING, scale).view(-1, 1, 1, 1)
+        result = self._convolve(images, _rounded(self.conv.weight * scale) / scale, None)
+        return activate(self.norm(result), self.activation)
 
     def _convolve(self, images: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
         return F.conv2d(images, kernel, bias, self.conv.stride, self.conv.padding)

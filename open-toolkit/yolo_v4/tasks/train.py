@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 import torch
@@ -27,6 +28,8 @@ _DEFAULT_QUEUE = 20
 
 def run(arguments: argparse.Namespace) -> None:
     """Train as the experiment spec says and leave everything in the results folder."""
+    if arguments.gpus > 1:
+        print(f"--gpus {arguments.gpus}: the open toolkit trains on one device", file=sys.stderr)
     results = make_directory(arguments.results_dir)
     status = StatusLog(results)
     recorded(
