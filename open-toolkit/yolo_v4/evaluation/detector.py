@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -73,7 +77,8 @@ class OnnxDetector:
         options.intra_op_num_threads = compute_threads()
         options.log_severity_level = 3
         try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            with _silent_stderr():
+                self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises types of its own that share no base
             raise ModelError(f"{path} is no ONNX model that onnxruntime can run: {error}") from error
         self._input = self._session.get_inputs()[0]
@@ -100,6 +105,24 @@ class OnnxDetector:
     def _run(self, pixels: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         corners, scores = self._session.run(["boxes", "scores"], {self._input.name: pixels})
         return corners, scores
+
+
+@contextlib.contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Drop what C++ writes to stderr.
+
+    Debian's onnxruntime shares libonnx, and the first session of a process complains about each of its thousand operators
+    that it is registered twice. What is really wrong comes as an exception.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nothing:  # noqa: PTH123 - a device, not a path
+        os.dup2(nothing.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _padded(pixels: NDArray[np.float32], count: int) -> NDArray[np.float32]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 import torch
 from tiny_network import HEAD, network
@@ -15,10 +17,6 @@ from yolo_v4.model.network import Network
 from yolo_v4.model.quantised import ActivationQuantiser, QuantisedNetwork, kernel_steps, quantise
 from yolo_v4.pruning.select import Selection
 from yolo_v4.pruning.surgery import prune
-
-# After torch, or Debian's onnx registers every operator twice and says so.
-import onnx  # isort: skip
-import onnxruntime  # isort: skip
 
 SIZE = (96, 64)
 OPTIONS = ExportOptions(SIZE, (1.0, 2.0, 3.0))

@@ -35,10 +35,10 @@ def train(spec: str, results: Path) -> int:
     return main(["train", "-e", spec, "-r", str(results), "-k", "key"])
 
 
-def test_the_whole_chain(write_spec, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_whole_chain(write_spec, dataset: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     spec, results = write_spec(), tmp_path / "result"
     assert train(spec, results) == 0
-    out = capsys.readouterr().out
+    out = capfd.readouterr().out
     model = str(results / "weights" / NAME.format(4))
     epoch_four = out[out.index("Epoch 4/4") :]
     order = ["3/3 [====", "Producing predictions: 100%", "Start to calculate", "*" * 31, "left          AP", "right         AP"]
@@ -65,7 +65,7 @@ def test_the_whole_chain(write_spec, dataset: Path, tmp_path: Path, capsys: pyte
     pruned = str(tmp_path / "pruned.pth")
     prune = ["prune", "-m", model, "-o", pruned, "-e", spec, "-pth", "0.9", "-eq", "union", "--results_dir", str(tmp_path / "p")]
     assert main(prune) == 0
-    ratio = float(capsys.readouterr().err.split("Pruning ratio (pruned model / original model): ")[1].split()[0])
+    ratio = float(capfd.readouterr().err.split("Pruning ratio (pruned model / original model): ")[1].split()[0])
     assert 0 < ratio < 1
     assert ("RUNNING", f"Pruning ratio (pruned model / original model): {ratio}") in states(tmp_path / "p")
     assert load_checkpoint(pruned).training == {}
@@ -88,6 +88,7 @@ def test_the_whole_chain(write_spec, dataset: Path, tmp_path: Path, capsys: pyte
     assert "tlt-model-key" not in (tmp_path / "nvinfer_config.txt").read_text()
     assert main(export) == ExitCode.OUTPUT
     assert main(["evaluate", "-m", onnx, "-e", spec]) == 0
+    assert "Schema error" not in capfd.readouterr().err
 
     drawn, labels = tmp_path / "drawn", tmp_path / "labels"
     images = str(dataset / "valid" / "images")
