@@ -204,19 +204,28 @@ _SMALL: Object = {
         "trainingConfig": {
             "batchSizePerGpu": 8,
             "numEpochs": 8,
-            "checkpointInterval": 2,
+            "checkpointInterval": 4,
+            "modelEma": False,
             "learningRate": {
-                "softStartCosineAnnealingSchedule": {"maxLearningRate": 2e-3, "minLearningRate": 1e-5, "softStart": 0.1}
+                "softStartCosineAnnealingSchedule": {"maxLearningRate": 5e-3, "minLearningRate": 1e-5, "softStart": 0.1}
             },
-            "regularizer": {"type": "L1", "weight": 1e-4},
+            "regularizer": {"type": "L1", "weight": 3e-4},
             "optimizer": {"adam": {}},
         },
-        "evalConfig": {"batchSize": 8},
-        "augmentationConfig": {"outputWidth": 160, "outputHeight": 160, "mosaicProb": 0.3},
+        "evalConfig": {"averagePrecisionMode": "INTEGRATE", "batchSize": 8},
+        "augmentationConfig": {"outputWidth": 160, "outputHeight": 160, "mosaicProb": 0.2},
         "openConfig": {"widthMultiplier": 0.25, "flipPairs": _PAIRS},
     },
     "prune": {"thresholds": [0.1, 0.7], "select": {"maxMapDrop": 1.0, "maxParameterRatio": 1.0}},
-    "retrain": {"enableQat": True, "numEpochs": 3, "checkpointInterval": 1, "regularizer": {"type": "NO_REG"}},
+    "retrain": {
+        "enableQat": True,
+        "numEpochs": 3,
+        "checkpointInterval": 1,
+        "regularizer": {"type": "NO_REG"},
+        "learningRate": {
+            "softStartCosineAnnealingSchedule": {"maxLearningRate": 2e-3, "minLearningRate": 1e-5, "softStart": 0.1}
+        },
+    },
     "export": {"format": "onnx", "dataType": "int8"},
     "inference": {"threshold": 0.3},
     # The local node has two GPUs to give away, so that variants run two at a time, as they would on a GPU node.
