@@ -17,6 +17,9 @@ from yolo_operator.cli.words import LOOK, PHASE_STYLE, StageKey, duration, outco
 Live = Mapping[StageKey, Mapping[str, Any]]
 """Progress by stage, newer than the status: the last line that the stage's runner printed."""
 
+BAR = 14
+"""Columns of a progress bar: the table fits into 120."""
+
 
 def percent(stage: Object, live: Mapping[str, Any] | None = None) -> float | None:
     """How much of a stage is done, 0 to 100."""
@@ -65,9 +68,9 @@ def _stage_table(stages: list[Object], now: datetime, live: Live, chosen: str | 
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("STAGE", no_wrap=True)
     table.add_column("STATE", no_wrap=True)
-    table.add_column("PROGRESS", width=20)
+    table.add_column("PROGRESS", width=BAR)
     for name in ("EPOCH", "LOSS", "mAP", "TIME", "ETA"):
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(name, justify="right", no_wrap=True, min_width=6)
     table.add_column("", no_wrap=True)
     for stage in stages:
         table.add_row(*_stage_row(stage, now, live.get(stage_key(stage))), _remark(stage, chosen))
@@ -107,9 +110,9 @@ def _remark(stage: Object, chosen: str | None) -> Text:
 
 def _bar(state: str, done: float | None) -> RenderableType:
     if state == "Running":
-        return ProgressBar(total=100, completed=done or 0, width=20, pulse=done is None)
+        return ProgressBar(total=100, completed=done or 0, width=BAR, pulse=done is None)
     if state in ("Succeeded", "Failed") and done is not None:
-        return ProgressBar(total=100, completed=done, width=20, finished_style="green" if state == "Succeeded" else "red")
+        return ProgressBar(total=100, completed=done, width=BAR, finished_style="green" if state == "Succeeded" else "red")
     return ""
 
 
