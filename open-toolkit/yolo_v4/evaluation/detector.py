@@ -111,7 +111,7 @@ class OnnxDetector:
 def _silent_stderr() -> Iterator[None]:
     """Drop what C++ writes to stderr.
 
-    Debian's onnxruntime shares libonnx, and the first session of a process complains about each of its thousand operators
+    Debian's onnxruntime shares libonnx, and the first session of a process complains of each of its thousand operators
     that it is registered twice. What is really wrong comes as an exception.
     """
     sys.stderr.flush()
