@@ -173,7 +173,7 @@ def test_what_retrain_says_replaces_what_training_config_says(cpu: Build, data: 
     assert training.all("checkpoint_interval") == [2]
     assert training.all("enable_qat") == [True]
     assert training.all("regularizer") == [text.Message((text.Field("type", text.Name("NO_REG")),))]
-    assert "max_learning_rate: 0.001\n" in text.render(training)
+    assert "max_learning_rate: 0.002\n" in text.render(training)
 
 
 def test_what_retrain_leaves_out_is_as_in_training_config(cpu: Build, data: DataPaths) -> None:
