@@ -21,7 +21,7 @@ from yolo_operator.kube.errors import ApiError
 from yolo_operator.kube.merge import merge_patch
 from yolo_operator.kube.runner_map import ensure_runner
 from yolo_operator.kube.views import controlled_by
-from yolo_operator.pipeline.names import claim_name
+from yolo_operator.pipeline.names import workspace_claim
 from yolo_operator.pipeline.plan import plan
 from yolo_operator.pipeline.summary import notices, refused
 from yolo_operator.pipeline.values import (
@@ -76,9 +76,7 @@ class Reconciler:
         if row is None:
             return None
         if row.experiment is None:
-            await self._patch_status(
-                row, row.status, refused(row.status, row.generation, "InvalidSpec", row.problem, self.clock())
-            )
+            await self._patch_status(row, refused(row.status, row.generation, "InvalidSpec", row.problem, self.clock()))
             return None
         decision = await self._decide(row, row.experiment)
         try:
@@ -92,7 +90,7 @@ class Reconciler:
             await self._report_rejection(row, "NameTaken", str(error))
             raise
         after = decision.status.dump()
-        if await self._patch_status(row, row.status, after):
+        if await self._patch_status(row, after):
             self.recorder.record(row.experiment, notices(row.experiment.status, decision.status))
         return decision.requeue_seconds
 
@@ -130,7 +128,7 @@ class Reconciler:
         return replace(observed, progress=live)
 
     async def _claim_state(self, experiment: Experiment) -> ClaimState:
-        name = experiment.spec.workspace.claim_name or claim_name(experiment.name)
+        name = workspace_claim(experiment.name, experiment.spec.workspace)
         body = await self.cluster.get(CLAIMS, experiment.namespace, name)
         return ClaimState.MISSING if body is None else ClaimState.PRESENT
 
@@ -181,9 +179,9 @@ class Reconciler:
             await ensure_runner(self.cluster, namespace, self.runner)
             self._runner_seen[namespace] = now
 
-    async def _patch_status(self, row: ExperimentRow, before: Object, after: Object) -> bool:
+    async def _patch_status(self, row: ExperimentRow, after: Object) -> bool:
         """One merge patch under the version that the decision was made from; whether anything was written."""
-        change = merge_patch(before, after)
+        change = merge_patch(row.status, after)
         if not change:
             return False
         # The version makes it a conflict when anything changed meanwhile: then this decision is worth nothing.
@@ -195,5 +193,5 @@ class Reconciler:
     async def _report_rejection(self, row: ExperimentRow, reason: str, message: str) -> None:
         """The cluster does not take what the plan wants: quota, admission policy, a name in use. A person should know."""
         status = refused(row.status, row.generation, reason, message, self.clock(), accepted=True)
-        if await self._patch_status(row, row.status, status) and row.experiment is not None:
+        if await self._patch_status(row, status) and row.experiment is not None:
             self.recorder.record(row.experiment, [Notice(EventKind.WARNING, reason, message[:1024])])

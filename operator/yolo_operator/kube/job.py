@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from yolo_operator.api import resource
-from yolo_operator.api.pods import Resources, Scheduling, StageOverride
+from yolo_operator.api.pods import Resources, Scheduling
 from yolo_operator.api.spec import Spec
 from yolo_operator.kube.cluster import Object
 from yolo_operator.kube.views import CONTAINER
 from yolo_operator.pipeline import graph
+from yolo_operator.pipeline.graph import stage_override
+from yolo_operator.pipeline.names import workspace_claim
 from yolo_operator.pipeline.values import CreateJob, Experiment, StageKey, StageRun
 from yolo_operator.pipeline.work import GRACE_SECONDS, KEY_VARIABLE, METRICS_PORT
 from yolo_operator.toolkit.dialects import dialect
@@ -91,24 +93,13 @@ def owner_reference(experiment: Experiment) -> Object:
     }
 
 
-def stage_override(spec: Spec, key: StageKey) -> StageOverride:
-    """What the spec says of one stage."""
-    override: StageOverride | None = getattr(spec.stages, _override_name(key)) if spec.stages else None
-    return override or StageOverride()
-
-
-def _override_name(key: StageKey) -> str:
-    """The field of `spec.stages` that is about the stage."""
-    return "evaluate" if key.name.startswith("evaluate") else key.name
-
-
 def effective_resources(spec: Spec, key: StageKey) -> Resources:
     """The stage's own resources field by field over the general ones, over the profile's."""
     facts = dialect(spec.toolkit.profile)
     own = stage_override(spec, key).resources or Resources()
     merged = {**spec.resources.model_dump(exclude_none=True), **own.model_dump(exclude_none=True)}
     merged.setdefault("shared_memory", facts.default_shared_memory)
-    gpus = facts.gpus(spec, _override_name(key))
+    gpus = facts.gpus(spec, key.group)
     # TAO refuses more than one GPU for anything but training; preparation uses none.
     merged["gpus"] = 0 if key == graph.PREPARE else gpus if key in (graph.TRAIN, graph.RETRAIN) else min(gpus, 1)
     return Resources.model_validate(merged)
@@ -170,7 +161,7 @@ def _resources(wanted: Resources) -> Object:
 
 
 def _volumes(spec: Spec, run: StageRun, settings: JobSettings, experiment: str, *, own: bool) -> list[Object]:
-    claim = spec.workspace.claim_name or f"{experiment}-workspace"
+    claim = workspace_claim(experiment, spec.workspace)
     fields = [
         {"path": "instructions.json", "fieldRef": {"fieldPath": f"metadata.annotations['{resource.ANNOTATION_INSTRUCTIONS}']"}},
         {

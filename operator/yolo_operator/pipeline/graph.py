@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from yolo_operator.api.pods import StageOverride
 from yolo_operator.api.spec import Spec
 from yolo_operator.pipeline.values import StageKey
 from yolo_operator.toolkit import text
@@ -63,3 +64,9 @@ def graph(spec: Spec) -> tuple[Node, ...]:
     if spec.inference is not None:
         nodes.append(Node(INFERENCE, (last,), needs_choice=choice))
     return tuple(nodes)
+
+
+def stage_override(spec: Spec, key: StageKey) -> StageOverride:
+    """What the spec says of one stage."""
+    override: StageOverride | None = getattr(spec.stages, key.group) if spec.stages else None
+    return override or StageOverride()

@@ -6,6 +6,7 @@ import hashlib
 import json
 from typing import Any
 
+from yolo_operator.api.spec import Workspace
 from yolo_operator.pipeline.values import StageKey
 
 _LONGEST = 63  # a Job's name becomes a label value of its pods
@@ -32,3 +33,8 @@ def stage_directory(workspace: str, key: StageKey, digest: str) -> str:
 def claim_name(experiment: str) -> str:
     """The claim made from the template."""
     return f"{experiment}-workspace"
+
+
+def workspace_claim(experiment: str, workspace: Workspace) -> str:
+    """The claim that holds the workspace: the one that is named, or the one made from the template."""
+    return workspace.claim_name or claim_name(experiment)

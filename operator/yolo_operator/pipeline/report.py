@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError
 
 from yolo_operator.api.base import OpenModel
 from yolo_operator.api.status import Artifact, Metrics, Warn
-from yolo_operator.pipeline.values import JobState, JobView, PodView
+from yolo_operator.pipeline.values import JobState, JobView, PodView, StageKey
 
 
 class FailureClass(StrEnum):
@@ -79,7 +79,7 @@ def judge(job: JobView, pods: tuple[PodView, ...]) -> Verdict:
     started = pod.start_time if pod else job.start_time
     finished = (pod.finish_time if pod else None) or job.finish_time
     if report is not None and report.outcome == "Succeeded" and job.state is JobState.COMPLETE:
-        if lacking := _lacking(job.stage.name, report):
+        if lacking := _lacking(job.stage, report):
             message = f"the stage succeeded, but its report lacks what the next one reads: {', '.join(lacking)}"
             return Verdict(False, "ReportIncomplete", message, FailureClass.TRANSIENT, report, node, started, finished)
         return Verdict(True, report.reason, report.message, report=report, node=node, started=started, finished=finished)
@@ -90,7 +90,7 @@ def judge(job: JobView, pods: tuple[PodView, ...]) -> Verdict:
     return Verdict(False, reason, message, failure, report, node, started, finished)
 
 
-def _lacking(stage: str, report: Report) -> list[str]:
+def _lacking(stage: StageKey, report: Report) -> list[str]:
     """What a success of the stage must report and this one does not."""
     there = {
         "fingerprint": report.fingerprint is not None,
@@ -99,7 +99,7 @@ def _lacking(stage: str, report: Report) -> list[str]:
         "metrics.parameterRatio": report.metrics.parameter_ratio is not None,
         "artifacts": bool(report.artifacts),
     }
-    wanted = _WANTED.get("evaluate" if stage.startswith("evaluate") else stage, ())
+    wanted = _WANTED.get(stage.group, ())
     return [name for name in wanted if not there[name]]
 
 

@@ -140,9 +140,7 @@ def _record_for(experiment: Experiment, run: StageRun, previous: StageStatus | N
 def _fresh(spec: Spec, run: StageRun) -> StageStatus:
     warnings = None
     if run.key == graph.RETRAIN and spec.retrain and spec.retrain.enable_qat and not dialect(spec.toolkit.profile).qat_on_pruned:
-        message = (
-            f"{spec.toolkit.profile} ignores enableQat on a pruned model: this model is not quantisation-aware (docs/toolkits.md)"
-        )
+        message = f"{spec.toolkit.profile} ignores enableQat on a pruned model: the result is not quantisation-aware (user guide)"
         warnings = [Warn(reason="QatIgnored", message=message)]
     return StageStatus(name=run.key.name, variant=run.key.variant, state=StageState.PENDING, digest=run.digest, warnings=warnings)
 
@@ -180,7 +178,7 @@ def _look_at_attempt(step: Step, experiment: Experiment, mine: list[JobView], ob
             step.record = _stopped(record)
         else:
             gone = Verdict(False, "JobDeleted", f"Job {name} was deleted by someone", FailureClass.INFRASTRUCTURE)
-            step.record = _failed(record, gone, _retry(experiment.spec, record.name), now)
+            step.record = _failed(record, gone, _retry(experiment.spec, key_of(record)), now)
     elif job.finished:
         verdict = judge(job, tuple(pod for pod in observed.pods if pod.job == job.name))
         if not verdict.succeeded and name not in observed.looked:
@@ -189,7 +187,7 @@ def _look_at_attempt(step: Step, experiment: Experiment, mine: list[JobView], ob
         elif not verdict.succeeded and record.reason == SUSPENDED:
             step.record = _stopped(record)
         else:
-            step.record = _settle(record, verdict, _retry(experiment.spec, record.name), now)
+            step.record = _settle(record, verdict, _retry(experiment.spec, key_of(record)), now)
     elif suspended:
         if not job.deleting:
             step.actions.append(DeleteJob(job.name, job.uid, "spec.suspend is true"))
@@ -317,10 +315,8 @@ def _stopped(record: StageStatus) -> StageStatus:
     return _ended(record, StageState.SUSPENDED, SUSPENDED, "stopped by spec.suspend; goes on from its last checkpoint")
 
 
-def _retry(spec: Spec, stage: str) -> Retry:
-    name = "evaluate" if stage.startswith("evaluate") else stage
-    override = getattr(spec.stages, name, None) if spec.stages else None
-    return override.retry if override is not None and override.retry is not None else spec.retry
+def _retry(spec: Spec, key: StageKey) -> Retry:
+    return graph.stage_override(spec, key).retry or spec.retry
 
 
 # --- the next attempt ---

@@ -9,6 +9,7 @@ from typing import Any
 
 from yolo_operator.api.status import Chosen, Condition, ConditionType, Phase, StageState, StageStatus, Status
 from yolo_operator.pipeline import graph, times
+from yolo_operator.pipeline.names import workspace_claim
 from yolo_operator.pipeline.stages import key_of
 from yolo_operator.pipeline.values import EventKind, Experiment, Notice
 
@@ -44,7 +45,7 @@ def summarise(
         message=_message(records, ending, phase),
         start_time=previous.start_time or min((r.create_time for r in records if r.create_time), default=None),
         completion_time=(max(finishes, default=times.to_text(now))) if done else None,
-        claim_name=experiment.spec.workspace.claim_name or f"{experiment.name}-workspace",
+        claim_name=workspace_claim(experiment.name, experiment.spec.workspace),
         retry=experiment.retry_token or None,
         chosen=chosen,
         stages=records,

@@ -21,6 +21,11 @@ class StageKey(NamedTuple):
         return f"{self.name} {self.variant}".rstrip()
 
     @property
+    def group(self) -> str:
+        """The field of `spec.stages` that is about it: all evaluations share one."""
+        return "evaluate" if self.name.startswith("evaluate") else self.name
+
+    @property
     def slug(self) -> str:
         """As part of object names and directories: `prune-0-5`."""
         return "-".join(part for part in (self.name, self.variant.replace(".", "-")) if part)
