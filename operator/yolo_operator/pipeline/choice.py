@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from yolo_operator.api.spec import Select
+from yolo_operator.api.pruning import Select
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Any
 
-from yolo_operator.api.spec import Workspace
+from yolo_operator.api.workspace import Workspace
 from yolo_operator.pipeline.values import StageKey
 
 _LONGEST = 63  # a Job's name becomes a label value of its pods

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from yolo_operator.api.spec import LabelFormat, LabelledImages, Spec
+from yolo_operator.api.dataset import LabelFormat, LabelledImages
+from yolo_operator.api.spec import Spec
 from yolo_operator.api.status import Artifact, StageStatus
 from yolo_operator.pipeline import graph
 from yolo_operator.pipeline.names import digest_of, stage_directory

@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import Any
 
 from yolo_operator.api.base import Model
+from yolo_operator.api.dataset import Dataset, LabelFormat
 from yolo_operator.api.experiment_spec import (
     ANCHORS,
     Arch,
@@ -23,7 +24,9 @@ from yolo_operator.api.experiment_spec import (
     TrainingConfig,
     Yolov4Config,
 )
-from yolo_operator.api.spec import Dataset, LabelFormat, Profile, Retrain, Spec
+from yolo_operator.api.spec import Spec
+from yolo_operator.api.toolkit import Profile
+from yolo_operator.api.training import Retrain
 from yolo_operator.toolkit import text
 from yolo_operator.toolkit.invocation import DataPaths
 

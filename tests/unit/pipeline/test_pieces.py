@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from job_simulator import JobSimulator
 from memory_cluster import MemoryCluster, apply_merge_patch
 from world import World
-from yolo_operator.api.spec import Select, parse_spec
+from yolo_operator.api.pruning import Select
+from yolo_operator.api.spec import parse_spec
 from yolo_operator.kube.merge import merge_patch
 from yolo_operator.pipeline import graph, times
 from yolo_operator.pipeline.choice import Variant, choose

@@ -8,7 +8,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from yolo_operator.api.spec import Profile, Spec
+from yolo_operator.api.spec import Spec
+from yolo_operator.api.toolkit import Profile
 from yolo_operator.toolkit.dialects import Dialect, dialect
 from yolo_operator.toolkit.dialects.base import KeyUse
 from yolo_operator.toolkit.invocation import KEY_TOKEN, DataPaths, Invocation

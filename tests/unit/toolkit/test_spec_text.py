@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from yolo_operator.api.crd import structural
 from yolo_operator.api.experiment_spec import LAYERS, Arch, ExperimentSpec
-from yolo_operator.api.spec import Profile, Spec, parse_spec
+from yolo_operator.api.spec import Spec, parse_spec
+from yolo_operator.api.toolkit import Profile
 from yolo_operator.toolkit import text
 from yolo_operator.toolkit.invocation import DataPaths
 from yolo_operator.toolkit.spec_text import (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from yolo_operator.api.spec import Profile
+from yolo_operator.api.toolkit import Profile
 from yolo_operator.toolkit.dialects.base import Dialect
 from yolo_operator.toolkit.dialects.open import OPEN
 from yolo_operator.toolkit.dialects.tao_3_21_11 import TAO_3_21_11

@@ -12,7 +12,10 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
-from yolo_operator.api.spec import Calibration, DataType, Normalizer, Profile, Prune, Spec
+from yolo_operator.api.delivery import Calibration, DataType
+from yolo_operator.api.pruning import Normalizer, Prune
+from yolo_operator.api.spec import Spec
+from yolo_operator.api.toolkit import Profile
 from yolo_operator.toolkit import text
 from yolo_operator.toolkit.invocation import DATASET_MOUNT, KEY_TOKEN, SPEC_FILE, DataPaths, Invocation
 

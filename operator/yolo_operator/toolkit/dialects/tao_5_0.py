@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from yolo_operator.api.spec import DataType, Profile, Spec
+from yolo_operator.api.delivery import DataType
+from yolo_operator.api.spec import Spec
+from yolo_operator.api.toolkit import Profile
 from yolo_operator.toolkit.dialects.base import TENSOR_FILE, Dialect, KeyUse, calibration, calibration_flags, spec_file
 from yolo_operator.toolkit.invocation import DataPaths, Invocation
 
