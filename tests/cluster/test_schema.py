@@ -49,6 +49,10 @@ def pruned(**changes: Any) -> dict[str, Any]:
     return whole_spec(prune={"thresholds": [0.1, 0.5], "select": {"maxMapDrop": 0.02}, **changes})
 
 
+def rounds(**changes: Any) -> dict[str, Any]:
+    return whole_spec(inference={"rounds": {"fineTune": {"numEpochs": 4}, **changes}})
+
+
 def rate(**changes: Any) -> dict[str, Any]:
     return with_network(small_spec(), trainingConfig={"learningRate": changes})
 
@@ -118,6 +122,9 @@ REJECTED: list[tuple[str, dict[str, Any]]] = [
     ("Prune: select.threshold must", pruned(select={"threshold": 0.3})),
     ("Select: set threshold, or bounds", pruned(select={})),
     ("Select: set threshold, or bounds", pruned(select={"threshold": 0.1, "maxMapDrop": 0.1})),
+    ("Inference: minConfidence must not", rounds(minConfidence=0.2)),
+    ("Spec: minConfidencePerClass names", rounds(minConfidencePerClass={"0": 0.9})),
+    ("FineTune: checkpointInterval must", rounds(fineTune={"numEpochs": 5, "checkpointInterval": 6})),
     ("Retrain: checkpointInterval must", whole_spec(retrain={"numEpochs": 5, "checkpointInterval": 6})),
 ]
 
@@ -171,6 +178,7 @@ async def test_a_broken_rule_is_refused_with_its_message(ground: Playground, rul
         pruned(select={"threshold": 0.5}),
         small_spec(workspace={"volumeClaimTemplate": {"storage": "1Gi"}}),
         rate(softStartAnnealingSchedule=SCHEDULE),
+        rounds(count=3, threshold=0.1, minConfidence=0.2, minConfidencePerClass={"license_plate": 0.9}, uncertain="DropLabel"),
     ],
 )
 async def test_what_keeps_the_rules_is_taken(ground: Playground, spec: dict[str, Any]) -> None:

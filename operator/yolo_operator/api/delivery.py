@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import ClassVar
 
-from yolo_operator.api.base import Model, SafePath
+from yolo_operator.api.base import Model, Rule, SafePath
 from yolo_operator.api.experiment_spec import Count, OpenUnit
+from yolo_operator.api.rounds import Rounds
 
 
 class ExportFormat(StrEnum):
@@ -46,3 +48,15 @@ class Inference(Model):
 
     threshold: OpenUnit = 0.3
     """Confidence from which a box is kept."""
+    rounds: Rounds | None = None
+    """Absent: the pseudo-labels are left as they are."""
+
+    rules: ClassVar = (
+        Rule(
+            cel="!has(self.rounds)"
+            " || (has(self.rounds.threshold) ? self.rounds.threshold : self.threshold) <= self.rounds.minConfidence",
+            message="minConfidence must not be below the threshold (rounds.threshold, else inference.threshold)",
+            check=lambda i: i.rounds is None or (i.rounds.threshold or i.threshold) <= i.rounds.min_confidence,
+            field=".rounds.minConfidence",
+        ),
+    )

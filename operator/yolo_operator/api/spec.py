@@ -12,9 +12,14 @@ from yolo_operator.api.delivery import DataType, Export, ExportFormat, Inference
 from yolo_operator.api.experiment_spec import ExperimentSpec
 from yolo_operator.api.pods import Resources, Retry, Scheduling, SecurityContext, StageOverrides
 from yolo_operator.api.pruning import Prune
+from yolo_operator.api.rounds import Rounds
 from yolo_operator.api.toolkit import Profile, Toolkit
 from yolo_operator.api.training import Anchors, Retrain, Train
 from yolo_operator.api.workspace import Workspace
+
+
+def _known_classes(dataset: Dataset, rounds: Rounds) -> bool:
+    return set(rounds.min_confidence_per_class or ()) <= set(dataset.classes.values())
 
 
 class Spec(Model):
@@ -73,6 +78,14 @@ class Spec(Model):
             message="inference needs dataset.unlabelled",
             check=lambda s: s.inference is None or s.dataset.unlabelled is not None,
             field=".inference",
+        ),
+        Rule(
+            cel="!has(self.inference) || !has(self.inference.rounds) || !has(self.inference.rounds.minConfidencePerClass)"
+            " || self.inference.rounds.minConfidencePerClass.all(c,"
+            " self.dataset.classes.exists(k, self.dataset.classes[k] == c))",
+            message="minConfidencePerClass names a class that dataset.classes does not map to",
+            check=lambda s: s.inference is None or s.inference.rounds is None or _known_classes(s.dataset, s.inference.rounds),
+            field=".inference.rounds.minConfidencePerClass",
         ),
         Rule(
             cel="self.toolkit.profile == 'open' || !has(self.experimentSpec.openConfig)",

@@ -1,4 +1,5 @@
-"""Stage `prepare`: checks the dataset as the toolkit will read it, and converts darknet labels to KITTI.
+"""The operator's own stages. `prepare` checks the dataset as the toolkit will read it, and converts darknet labels to KITTI;
+`merge` makes labels for training of what inference found.
 
     python3 -m yolo_operator.dataset INSTRUCTIONS.json
 

@@ -70,3 +70,12 @@ def read_content(path: Path, *, image: bool = False) -> Content:
             digest.update(block)
             size += len(block)
     return Content(size, digest.hexdigest(), max(stored[0], 0), max(stored[1], 0), rotated=stored != seen)
+
+
+def image_size(path: Path) -> tuple[int, int] | None:
+    """Width and height in pixels as stored; None when the header cannot be read."""
+    try:
+        width, height = imagesize.get(path, exif_rotation=False)
+    except Exception:  # whatever a broken header makes the library raise, it is unreadable
+        return None
+    return (width, height) if width > 0 and height > 0 else None

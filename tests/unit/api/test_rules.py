@@ -52,6 +52,7 @@ ONE_SCHEDULE = "set exactly one of softStartAnnealingSchedule, softStartCosineAn
 INTERVAL = "checkpointInterval must not be above numEpochs: no checkpoint would be written"
 MEANS = "imageMean has the keys r, g, b with 3 channels, l with 1"
 CHOICE = "set threshold, or bounds (maxMapDrop, maxParameterRatio)"
+ROUNDS = {"inference.rounds": {"fineTune": {"numEpochs": 4}}}
 SUB_PATH = "subPath must be relative and without '..'"
 
 RULES: list[tuple[str, Changes, Changes]] = [
@@ -89,6 +90,21 @@ RULES: list[tuple[str, Changes, Changes]] = [
     ),
     (INTERVAL, {f"{TRAINING}.checkpointInterval": 26}, {f"{TRAINING}.checkpointInterval": 25}),
     (INTERVAL, {"retrain.checkpointInterval": 7}, {"retrain.checkpointInterval": 6}),
+    (
+        INTERVAL,
+        {"inference.rounds": {"fineTune": {"numEpochs": 4, "checkpointInterval": 5}}},
+        {"inference.rounds": {"fineTune": {"numEpochs": 4, "checkpointInterval": 4}}},
+    ),
+    (
+        "minConfidence must not be below the threshold (rounds.threshold, else inference.threshold)",
+        {**ROUNDS, "inference.threshold": 0.3, "inference.rounds.minConfidence": 0.2},
+        {**ROUNDS, "inference.threshold": 0.3, "inference.rounds.threshold": 0.1, "inference.rounds.minConfidence": 0.2},
+    ),
+    (
+        "minConfidencePerClass names a class that dataset.classes does not map to",
+        {**ROUNDS, "inference.rounds.minConfidencePerClass": {"4": 0.7}},
+        {**ROUNDS, "inference.rounds.minConfidencePerClass": {"license_plate": 0.7}},
+    ),
     ("outputChannel must be 1 or 3", {f"{AUGMENTATION}.outputChannel": 2}, {f"{AUGMENTATION}.outputChannel": 1}),
     ("outputDepth must be 8 or 16", {f"{AUGMENTATION}.outputDepth": 12}, {f"{AUGMENTATION}.outputDepth": 16}),
     (MEANS, {f"{AUGMENTATION}.imageMean": {"r": 1, "g": 1}}, {f"{AUGMENTATION}.imageMean": {"r": 1, "g": 1, "b": 1}}),
