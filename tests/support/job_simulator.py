@@ -58,7 +58,8 @@ Script = Mapping[tuple[str, str], Sequence[Outcome]]
 
 def default_map(stage: str, variant: str) -> float:
     """mAP that a stage's model has: pruning costs more the more it takes."""
-    return round(0.9 - (0.05 * float(variant) if variant else 0.0) + (0.01 if stage.endswith("retrained") else 0.0), 6)
+    pruned = 0.05 * float(variant) if variant else 0.0
+    return round(0.9 - pruned + (0.01 if stage.endswith("retrained") else 0.0), 6)
 
 
 def default_ratio(threshold: str) -> float:

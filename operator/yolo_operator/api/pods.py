@@ -62,12 +62,16 @@ class StageOverrides(Model):
     """Overrides by stage; a field that is set replaces the general one."""
 
     prepare: StageOverride | None = None
+    weights: StageOverride | None = None
     anchors: StageOverride | None = None
     train: StageOverride | None = None
     evaluate: StageOverride | None = None
-    """All evaluations: trained, pruned, retrained, exported."""
+    """All evaluations: trained, pruned, retrained, of a round, exported."""
     prune: StageOverride | None = None
     retrain: StageOverride | None = None
+    pseudo_label: StageOverride | None = None
+    merge: StageOverride | None = None
+    fine_tune: StageOverride | None = None
     export: StageOverride | None = None
     inference: StageOverride | None = None
 

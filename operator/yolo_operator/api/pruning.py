@@ -28,22 +28,30 @@ class Normalizer(StrEnum):
 
 
 class Select(Model):
-    """Which variant goes on: the fewest parameters among those within the bounds."""
+    """Which variants go on: the smallest among those within the bounds. Several bounds hold together."""
 
     max_map_drop: Unit | None = None
     """At most this much below the trained model's mAP."""
     max_parameter_ratio: Annotated[float, Field(gt=0, le=1)] | None = None
     """At most this part of the trained model's parameters."""
+    max_bytes: Annotated[int, Field(ge=1)] | None = None
+    """At most so many bytes of the pruned model's file."""
     threshold: OpenUnit | None = None
     """This variant, whatever it costs."""
 
     rules: ClassVar = (
         Rule(
-            cel="[has(self.maxMapDrop) || has(self.maxParameterRatio), has(self.threshold)].filter(x, x).size() == 1",
-            message="set threshold, or bounds (maxMapDrop, maxParameterRatio)",
-            check=lambda s: (s.max_map_drop is not None or s.max_parameter_ratio is not None) != (s.threshold is not None),
+            cel="[has(self.maxMapDrop) || has(self.maxParameterRatio) || has(self.maxBytes), has(self.threshold)]"
+            ".filter(x, x).size() == 1",
+            message="set threshold, or bounds (maxMapDrop, maxParameterRatio, maxBytes)",
+            check=lambda s: s.bounded != (s.threshold is not None),
         ),
     )
+
+    @property
+    def bounded(self) -> bool:
+        """Whether it is by bounds."""
+        return any(bound is not None for bound in (self.max_map_drop, self.max_parameter_ratio, self.max_bytes))
 
 
 class Prune(Model):

@@ -198,7 +198,7 @@ class Status(OpenModel):
     progress: Annotated[str, Field(max_length=64)] | None = None
     """Finished stages of all, and the running one's percentage."""
     m_ap: Annotated[float | None, Field(alias="mAP")] = None
-    """mAP of the newest model that was evaluated: exported, retrained or trained."""
+    """mAP of the newest model that was evaluated: exported, the one that goes on (retrained, pruned), or trained."""
     pruned: float | None = None
     """Parameter ratio of the chosen variant."""
     message: Text | None = None

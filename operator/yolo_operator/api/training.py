@@ -50,6 +50,9 @@ class Retrain(Model):
     regularizer: Regularizer | None = None
     """NO_REG lets a pruned model come back best."""
     checkpoint: Checkpoint = "best"
+    candidates: Annotated[int, Field(ge=1, le=8)] = 1
+    """So many of the variants within `prune.select`, the smallest first, are retrained and evaluated; the one with the best mAP
+    after that goes on."""
 
     rules: ClassVar = (
         Rule(

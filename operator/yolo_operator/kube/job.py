@@ -101,12 +101,12 @@ def effective_resources(spec: Spec, key: StageKey) -> Resources:
     merged.setdefault("shared_memory", facts.default_shared_memory)
     gpus = facts.gpus(spec, key.group)
     # TAO refuses more than one GPU for anything but training; preparation uses none.
-    merged["gpus"] = 0 if key == graph.PREPARE else gpus if key in (graph.TRAIN, graph.RETRAIN) else min(gpus, 1)
+    merged["gpus"] = 0 if key == graph.PREPARE else gpus if key.trains else min(gpus, 1)
     return Resources.model_validate(merged)
 
 
 def _pod(spec: Spec, run: StageRun, settings: JobSettings, experiment: str) -> Object:
-    own = run.key == graph.PREPARE
+    own = run.image is None
     pod: Object = {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,

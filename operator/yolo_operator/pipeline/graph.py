@@ -1,68 +1,123 @@
-"""The stages of an experiment and what each waits for."""
+"""The stages of an experiment and what each waits for.
+
+The graph grows in parts. A part's stages are a function of the spec and of what was decided before it; its decision is a
+function of the records up to its last stage. What is not decided yet stands as a stage that waits, and a stage that a decision
+made unnecessary stays in the graph as such.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from yolo_operator.api.pods import StageOverride
 from yolo_operator.api.spec import Spec
+from yolo_operator.pipeline.decisions import Decisions, Records, after_retraining, after_sweep, retrained_keys
+from yolo_operator.pipeline.keys import (
+    ANCHORS,
+    EVALUATE,
+    EVALUATE_EXPORTED,
+    EVALUATE_RETRAINED,
+    EXPORT,
+    INFERENCE,
+    PREPARE,
+    RETRAIN,
+    TRAIN,
+    evaluate_pruned_key,
+    prune_key,
+)
 from yolo_operator.pipeline.values import StageKey
-from yolo_operator.toolkit import text
 from yolo_operator.toolkit.dialects import dialect
 
-PREPARE = StageKey("prepare")
-ANCHORS = StageKey("anchors")
-TRAIN = StageKey("train")
-EVALUATE = StageKey("evaluate")
-RETRAIN = StageKey("retrain")
-EVALUATE_RETRAINED = StageKey("evaluate-retrained")
-EXPORT = StageKey("export")
-EVALUATE_EXPORTED = StageKey("evaluate-exported")
-INFERENCE = StageKey("inference")
-
-
-def prune_key(threshold: float) -> StageKey:
-    """The prune stage of one threshold."""
-    return StageKey("prune", text.number(threshold))
-
-
-def evaluate_pruned_key(threshold: float) -> StageKey:
-    """The evaluation of one pruned variant."""
-    return StageKey("evaluate-pruned", text.number(threshold))
+__all__ = [
+    "ANCHORS",
+    "EVALUATE",
+    "EVALUATE_EXPORTED",
+    "EVALUATE_RETRAINED",
+    "EXPORT",
+    "INFERENCE",
+    "PREPARE",
+    "RETRAIN",
+    "TRAIN",
+    "Node",
+    "Part",
+    "evaluate_pruned_key",
+    "graph",
+    "parts",
+    "prune_key",
+    "stage_override",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A stage and the stages whose results it reads or whose success it waits for."""
+    """A stage and what it waits for."""
 
     key: StageKey
     needs: tuple[StageKey, ...] = ()
-    needs_choice: bool = False
-    """Waits for the choice among the variants."""
+    """The stages whose results it reads or whose success it waits for."""
+    awaits: str = ""
+    """The decision that it waits for as well, in words."""
+    unneeded: str = ""
+    """Why a decision made it unnecessary: it is Skipped, and the experiment is complete without it."""
 
 
-def graph(spec: Spec) -> tuple[Node, ...]:
-    """All stages in an order in which every stage stands after what it needs."""
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some stages, and what is decided when their records are known."""
+
+    nodes: Callable[[Spec, Decisions], tuple[Node, ...]]
+    """In an order in which every stage stands after what it needs."""
+    decide: Callable[[Spec, Records, Decisions], Decisions]
+
+
+def parts(spec: Spec) -> tuple[Part, ...]:  # noqa: ARG001 - rounds are as many parts as the spec asks for
+    """The parts of the graph in order."""
+    return (
+        Part(_sweep, after_sweep),
+        Part(_retraining, after_retraining),
+        Part(_delivery, lambda _, __, decisions: decisions),
+    )
+
+
+def graph(spec: Spec, decisions: Decisions | None = None) -> tuple[Node, ...]:
+    """All stages, as far as they are known before anything ran."""
+    nodes: list[Node] = []
+    so_far = decisions or Decisions()
+    for part in parts(spec):
+        nodes += part.nodes(spec, so_far)
+        so_far = part.decide(spec, {}, so_far)
+    return tuple(nodes)
+
+
+def _sweep(spec: Spec, decisions: Decisions) -> tuple[Node, ...]:  # noqa: ARG001
     nodes = [Node(PREPARE)]
     if spec.anchors is not None:
         nodes.append(Node(ANCHORS, (PREPARE,)))
     nodes.append(Node(TRAIN, (ANCHORS if spec.anchors is not None else PREPARE,)))
     nodes.append(Node(EVALUATE, (TRAIN,)))
-    last, choice = EVALUATE, False
     if spec.prune is not None:
         nodes += [Node(prune_key(threshold), (EVALUATE,)) for threshold in spec.prune.thresholds]
         nodes += [Node(evaluate_pruned_key(threshold), (prune_key(threshold),)) for threshold in spec.prune.thresholds]
-        choice = True
-    if spec.retrain is not None:
-        nodes.append(Node(RETRAIN, (EVALUATE,), needs_choice=True))
-        nodes.append(Node(EVALUATE_RETRAINED, (RETRAIN,)))
-        last, choice = EVALUATE_RETRAINED, False
+    return tuple(nodes)
+
+
+def _retraining(spec: Spec, decisions: Decisions) -> tuple[Node, ...]:
+    if spec.retrain is None:
+        return ()
+    pairs = retrained_keys(spec, decisions)
+    retrained = [Node(retrain, (EVALUATE,), awaits=decisions.awaits) for retrain, _ in pairs]
+    return tuple(retrained + [Node(evaluated, (retrain,)) for retrain, evaluated in pairs])
+
+
+def _delivery(spec: Spec, decisions: Decisions) -> tuple[Node, ...]:
+    nodes = []
     if spec.export is not None:
-        nodes.append(Node(EXPORT, (last,), needs_choice=choice))
+        nodes.append(Node(EXPORT, decisions.after, awaits=decisions.awaits))
         if dialect(spec.toolkit.profile).evaluates_export:
             nodes.append(Node(EVALUATE_EXPORTED, (EXPORT,)))
     if spec.inference is not None:
-        nodes.append(Node(INFERENCE, (last,), needs_choice=choice))
+        nodes.append(Node(INFERENCE, decisions.after, awaits=decisions.awaits))
     return tuple(nodes)
 
 

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from yolo_operator.api.status import Chosen, StageState, StageStatus
 from yolo_operator.pipeline import graph, stages, times
-from yolo_operator.pipeline.choice import Choice, Variant, choose
+from yolo_operator.pipeline.decisions import Decisions
 from yolo_operator.pipeline.names import claim_name
 from yolo_operator.pipeline.summary import Ending, summarise
 from yolo_operator.pipeline.values import (
@@ -39,15 +39,15 @@ class _Walk:
     actions: list[Action] = field(default_factory=list)
     confirm: list[str] = field(default_factory=list)
     starts: list[tuple[StageKey, CreateJob]] = field(default_factory=list)
-    choice: Choice | None = None
+    decisions: Decisions = field(default_factory=Decisions)
 
     def succeeded(self, key: StageKey) -> bool:
         return self.records[key].state is StageState.SUCCEEDED
 
     def results(self) -> Results:
         done = {key: record for key, record in self.records.items() if record.state is StageState.SUCCEEDED}
-        chosen = StageKey("prune", self.choice.variant.name) if self.choice and self.choice.variant else None
-        return Results(done, chosen)
+        variant = self.decisions.winner or (self.decisions.choice.variant if self.decisions.choice else None)
+        return Results(done, StageKey("prune", variant.name) if variant else None, self.decisions.best)
 
 
 def plan(experiment: Experiment, observed: Observed, now: datetime) -> Plan:
@@ -69,7 +69,7 @@ def plan(experiment: Experiment, observed: Observed, now: datetime) -> Plan:
     ending = _ending(experiment, walk)
     _start_or_skip(experiment, observed, walk, ending, now)
     walk.actions += _strays(walk, observed)
-    status = summarise(experiment, list(walk.records.values()), _chosen(walk), ending, now)
+    status = summarise(experiment, list(walk.records.values()), _chosen(walk), ending, now, walk.decisions.evaluation)
     return Plan(
         status=status,
         actions=(*actions, *walk.actions),
@@ -112,52 +112,30 @@ def _held(experiment: Experiment, refusal: Ending | None, observed: Observed, ac
 def _walk(experiment: Experiment, observed: Observed, now: datetime) -> _Walk:
     walk = _Walk()
     previous = {stages.key_of(record): record for record in experiment.status.stages or ()}
-    for node in graph.graph(experiment.spec):
-        if node.needs_choice and walk.choice is None:
-            walk.choice = _choice(experiment, walk)
-        step = _step(experiment, node, walk, previous.get(node.key), observed, now)
-        walk.records[node.key] = step.record
-        walk.actions += step.actions
-        walk.confirm += step.confirm
-        if step.start is not None:
-            walk.starts.append((node.key, step.start))
-    if walk.choice is None:
-        walk.choice = _choice(experiment, walk)
+    for part in graph.parts(experiment.spec):
+        for node in part.nodes(experiment.spec, walk.decisions):
+            step = _step(experiment, node, walk, previous.get(node.key), observed, now)
+            walk.records[node.key] = step.record
+            walk.actions += step.actions
+            walk.confirm += step.confirm
+            if step.start is not None:
+                walk.starts.append((node.key, step.start))
+        walk.decisions = part.decide(experiment.spec, walk.records, walk.decisions)
     return walk
 
 
 def _step(
     experiment: Experiment, node: graph.Node, walk: _Walk, previous: StageStatus | None, observed: Observed, now: datetime
 ) -> stages.Step:
+    jobs = [job for job in observed.jobs if job.stage == node.key]
+    if node.unneeded:
+        return stages.unneeded(node.key, previous, jobs, node.unneeded)
     missing = [key for key in node.needs if not walk.succeeded(key)]
-    undecided = node.needs_choice and (walk.choice is None or walk.choice.variant is None)
-    if missing or undecided:
-        jobs = [job for job in observed.jobs if job.stage == node.key]
-        what = f"waits for {', '.join(str(key) for key in missing)}" if missing else "waits for the choice among the variants"
+    if missing or node.awaits:
+        what = f"waits for {', '.join(str(key) for key in missing) or node.awaits}"
         return stages.waiting(node.key, previous, jobs, state=StageState.PENDING, message=what)
     run = stage_run(experiment, node.key, walk.results())
     return stages.advance(experiment, run, previous, observed, now)
-
-
-def _choice(experiment: Experiment, walk: _Walk) -> Choice | None:
-    """The choice, once every variant is evaluated."""
-    prune = experiment.spec.prune
-    if prune is None:
-        return None
-    variants = []
-    for threshold in prune.thresholds:
-        pruned, evaluated = walk.records[graph.prune_key(threshold)], walk.records[graph.evaluate_pruned_key(threshold)]
-        if evaluated.state is not StageState.SUCCEEDED:
-            return None
-        ratio = pruned.metrics.parameter_ratio if pruned.metrics else None
-        m_ap = evaluated.metrics.m_ap if evaluated.metrics else None
-        if ratio is None or m_ap is None or not pruned.artifacts:
-            return None
-        variants.append(Variant(pruned.variant, threshold, ratio, m_ap, pruned.artifacts[0].bytes))
-    trained = walk.records[graph.EVALUATE].metrics
-    if trained is None or trained.m_ap is None:
-        return None
-    return choose(variants, prune.select, trained.m_ap)
 
 
 def _ending(experiment: Experiment, walk: _Walk) -> Ending | None:
@@ -165,8 +143,9 @@ def _ending(experiment: Experiment, walk: _Walk) -> Ending | None:
     for key, record in walk.records.items():
         if record.state is StageState.FAILED:
             return Ending(record.reason or "StageFailed", f"stage {key}: {record.message or record.reason}", stage=str(key))
-    if walk.choice is not None and walk.choice.variant is None:
-        return Ending("NoVariantQualifies", walk.choice.message, stage="prune")
+    choice = walk.decisions.choice
+    if choice is not None and choice.variant is None:
+        return Ending("NoVariantQualifies", choice.message, stage="prune")
     for record in walk.records.values():
         if record.reason == "CreateContainerConfigError" and "secret" in (record.message or "").lower():
             reference = experiment.spec.toolkit.encryption_key_secret_ref
@@ -209,16 +188,16 @@ def _strays(walk: _Walk, observed: Observed) -> list[Action]:
 
 
 def _chosen(walk: _Walk) -> Chosen | None:
-    if walk.choice is None or walk.choice.variant is None:
+    variant = walk.decisions.winner
+    if variant is None:
         return None
-    variant = walk.choice.variant
     return Chosen.model_validate(
         {
             "variant": variant.name,
             "parameterRatio": variant.parameter_ratio,
             "mAP": variant.m_ap,
             "bytes": variant.bytes,
-            "message": walk.choice.message[:1024],
+            "message": walk.decisions.message[:1024],
         }
     )
 

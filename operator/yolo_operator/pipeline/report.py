@@ -110,6 +110,7 @@ _WANTED = {
     "evaluate": ("metrics.mAP",),
     "prune": ("metrics.parameterRatio", "artifacts"),
     "retrain": ("artifacts",),
+    "fine_tune": ("artifacts",),
     "export": ("artifacts",),
 }
 

@@ -35,6 +35,8 @@ from yolo_operator.toolkit.dialects import dialect
 
 COMPLETED = "Completed"
 SUSPENDED = "Suspended"
+NOT_NEEDED = "NotNeeded"
+"""A stage that a decision made unnecessary: the experiment is complete without it."""
 HISTORY = 10
 PROGRESS_STEP = 5
 """Percent of progress that are worth a status write."""
@@ -69,12 +71,23 @@ def holds_result(record: StageStatus) -> bool:
 def waiting(key: StageKey, previous: StageStatus | None, jobs: list[JobView], *, state: StageState, message: str) -> Step:
     """The step of a stage whose inputs are not settled: an earlier result is kept, a running attempt is stopped."""
     actions: list[Action] = [DeleteJob(job.name, job.uid, "its inputs changed") for job in jobs if _live(job)]
-    if previous is None:
+    if previous is None or previous.reason == NOT_NEEDED:
         return Step(StageStatus(name=key.name, variant=key.variant, state=state, message=message), actions)
     changes: dict[str, Any] = {"state": state, "job": None, "progress": None, "retry_time": None}
     if not holds_result(previous):
         changes["message"] = message
     return Step(previous.model_copy(update=changes), actions)
+
+
+def unneeded(key: StageKey, previous: StageStatus | None, jobs: list[JobView], why: str) -> Step:
+    """The step of a stage that a decision made unnecessary: an earlier result is dropped, a running attempt is stopped."""
+    actions: list[Action] = [DeleteJob(job.name, job.uid, why) for job in jobs if _live(job)]
+    actions += [MarkFinal(job.name) for job in jobs if job.finished and not job.final and not job.deleting]
+    attempt = previous.attempt if previous else 0
+    record = StageStatus(
+        name=key.name, variant=key.variant, state=StageState.SKIPPED, attempt=attempt, reason=NOT_NEEDED, message=why[:1024]
+    )
+    return Step(record, actions)
 
 
 def advance(experiment: Experiment, run: StageRun, previous: StageStatus | None, observed: Observed, now: datetime) -> Step:
@@ -139,7 +152,7 @@ def _record_for(experiment: Experiment, run: StageRun, previous: StageStatus | N
 
 def _fresh(spec: Spec, run: StageRun) -> StageStatus:
     warnings = None
-    if run.key == graph.RETRAIN and spec.retrain and spec.retrain.enable_qat and not dialect(spec.toolkit.profile).qat_on_pruned:
+    if run.key.name == "retrain" and spec.retrain and spec.retrain.enable_qat and not dialect(spec.toolkit.profile).qat_on_pruned:
         message = f"{spec.toolkit.profile} ignores enableQat on a pruned model: the result is not quantisation-aware (user guide)"
         warnings = [Warn(reason="QatIgnored", message=message)]
     return StageStatus(name=run.key.name, variant=run.key.variant, state=StageState.PENDING, digest=run.digest, warnings=warnings)

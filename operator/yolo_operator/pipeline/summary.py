@@ -10,8 +10,8 @@ from typing import Any
 from yolo_operator.api.status import Chosen, Condition, ConditionType, Phase, StageState, StageStatus, Status
 from yolo_operator.pipeline import graph, times
 from yolo_operator.pipeline.names import workspace_claim
-from yolo_operator.pipeline.stages import key_of
-from yolo_operator.pipeline.values import EventKind, Experiment, Notice
+from yolo_operator.pipeline.stages import NOT_NEEDED, key_of
+from yolo_operator.pipeline.values import EventKind, Experiment, Notice, StageKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +28,14 @@ class Ending:
 
 
 def summarise(
-    experiment: Experiment, records: list[StageStatus], chosen: Chosen | None, ending: Ending | None, now: datetime
+    experiment: Experiment,
+    records: list[StageStatus],
+    chosen: Chosen | None,
+    ending: Ending | None,
+    now: datetime,
+    evaluation: StageKey | None = None,
 ) -> Status:
-    """The whole status from the records of its stages."""
+    """The whole status from the records of its stages; `evaluation` is the stage that measured the model that goes on."""
     previous = experiment.status
     phase = _phase(experiment, records, ending)
     done = phase in (Phase.SUCCEEDED, Phase.FAILED)
@@ -40,7 +45,7 @@ def summarise(
         phase=phase,
         stage=_stage(records, ending, phase),
         progress=_progress(records),
-        m_ap=_newest_map(records),
+        m_ap=_newest_map(records, evaluation),
         pruned=round(chosen.parameter_ratio, 4) if chosen and chosen.parameter_ratio is not None else None,
         message=_message(records, ending, phase),
         start_time=previous.start_time or min((r.create_time for r in records if r.create_time), default=None),
@@ -55,7 +60,7 @@ def summarise(
 
 def _phase(experiment: Experiment, records: list[StageStatus], ending: Ending | None) -> Phase:
     states = {record.state for record in records}
-    if ending is None and states <= {StageState.SUCCEEDED}:
+    if ending is None and all(_settled(record) for record in records):
         return Phase.SUCCEEDED
     active = {state for state in states if state.active}
     if ending is not None and ending.final and ending.accepted and not active:
@@ -69,6 +74,11 @@ def _phase(experiment: Experiment, records: list[StageStatus], ending: Ending | 
     return Phase.PENDING
 
 
+def _settled(record: StageStatus) -> bool:
+    """Whether nothing more is wanted of a stage."""
+    return record.state is StageState.SUCCEEDED or record.reason == NOT_NEEDED
+
+
 def _stage(records: list[StageStatus], ending: Ending | None, phase: Phase) -> str | None:
     active = [str(key_of(record)) for record in records if record.state.active]
     if active:
@@ -80,19 +90,20 @@ def _stage(records: list[StageStatus], ending: Ending | None, phase: Phase) -> s
 
 
 def _progress(records: list[StageStatus]) -> str:
-    done = sum(record.state is StageState.SUCCEEDED for record in records)
+    wanted = [record for record in records if record.reason != NOT_NEEDED]
+    done = sum(record.state is StageState.SUCCEEDED for record in wanted)
     running = [
         r.progress.percent for r in records if r.state is StageState.RUNNING and r.progress and r.progress.percent is not None
     ]
-    text = f"{done}/{len(records)}"
+    text = f"{done}/{len(wanted)}"
     return f"{text} ({max(running)}%)" if running else text
 
 
-def _newest_map(records: list[StageStatus]) -> float | None:
+def _newest_map(records: list[StageStatus], evaluation: StageKey | None) -> float | None:
     """mAP of the model furthest down the line that is evaluated; of the training while nothing is."""
     by_key = {key_of(record): record for record in records}
-    for key in (graph.EVALUATE_EXPORTED, graph.EVALUATE_RETRAINED, graph.EVALUATE, graph.TRAIN):
-        record = by_key.get(key)
+    for key in (graph.EVALUATE_EXPORTED, evaluation, graph.EVALUATE, graph.TRAIN):
+        record = by_key.get(key) if key else None
         if record is None:
             continue
         if record.state is StageState.SUCCEEDED and record.metrics and record.metrics.m_ap is not None:
@@ -106,7 +117,8 @@ def _message(records: list[StageStatus], ending: Ending | None, phase: Phase) ->
     if ending is not None:
         return ending.message[:1024]
     if phase is Phase.SUCCEEDED:
-        return f"all {len(records)} stages succeeded"
+        needed = sum(record.reason != NOT_NEEDED for record in records)
+        return f"all {needed} stages succeeded"
     told = next((f"{key_of(r)}: {r.message}" for r in records if r.message and r.reason and not r.state.final), None)
     return told[:1024] if told else None
 

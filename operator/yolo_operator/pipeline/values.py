@@ -23,7 +23,12 @@ class StageKey(NamedTuple):
     @property
     def group(self) -> str:
         """The field of `spec.stages` that is about it: all evaluations share one."""
-        return "evaluate" if self.name.startswith("evaluate") else self.name
+        return "evaluate" if self.name.startswith("evaluate") else self.name.replace("-", "_")
+
+    @property
+    def trains(self) -> bool:
+        """Whether it runs a training: it may have several GPUs, and it resumes from checkpoints."""
+        return self.name in ("train", "retrain", "fine-tune")
 
     @property
     def slug(self) -> str:

@@ -35,11 +35,13 @@ _MODELS = ("checkpoint", "model", "export")
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """Recorded results of the stages that succeeded, and the chosen variant."""
+    """Recorded results of the stages that succeeded, and what was decided from them."""
 
     stages: Mapping[StageKey, StageStatus]
     chosen: StageKey | None = None
     """The prune stage of the chosen variant."""
+    best: StageKey | None = None
+    """The stage whose model goes on."""
 
     def digest(self, key: StageKey) -> str:
         return self.stages[key].digest or ""
@@ -51,6 +53,10 @@ class Results:
             if name in artifacts:
                 return artifacts[name]
         raise LookupError(f"stage {key} recorded no model among its artifacts: {', '.join(artifacts) or 'none'}")
+
+    def pruned(self, key: StageKey) -> StageKey | None:
+        """The prune stage that a retraining began from."""
+        return StageKey("prune", key.variant) if key.variant else self.chosen
 
 
 def stage_run(experiment: Experiment, key: StageKey, results: Results) -> StageRun:
@@ -164,17 +170,18 @@ def _train(spec: Spec, key: StageKey, results: Results, directory: str) -> dict[
     }
 
 
-def _retrain(spec: Spec, key: StageKey, results: Results, directory: str) -> dict[str, Any]:  # noqa: ARG001
+def _retrain(spec: Spec, key: StageKey, results: Results, directory: str) -> dict[str, Any]:
+    pruned = results.pruned(key)
     assert spec.retrain is not None  # noqa: S101 - the graph has no retrain without both
-    assert results.chosen is not None  # noqa: S101
+    assert pruned is not None  # noqa: S101
     invocation = dialect(spec.toolkit.profile).train(
         spec, directory, epochs=spec.retrain.num_epochs, checkpoint=spec.retrain.checkpoint, stage="retrain"
     )
     return {
-        **_toolkit(spec, invocation, directory, results.model(results.chosen)),
-        "experimentSpec": _text(spec, results, retrained=True),
+        **_toolkit(spec, invocation, directory, results.model(pruned)),
+        "experimentSpec": _text(spec, results, pruned=pruned),
         "checkpoint": spec.retrain.checkpoint,
-        "upstream": [results.digest(results.chosen), results.stages[graph.PREPARE].fingerprint],
+        "upstream": [results.digest(pruned), results.stages[graph.PREPARE].fingerprint],
     }
 
 
@@ -192,45 +199,50 @@ def _prune(spec: Spec, key: StageKey, results: Results, directory: str) -> dict[
 
 def _evaluate(spec: Spec, key: StageKey, results: Results, directory: str) -> dict[str, Any]:
     source = _evaluated(key)
-    retrained = spec.retrain is not None and key in (graph.EVALUATE_RETRAINED, graph.EVALUATE_EXPORTED)
+    trained = final_model(results) if source == graph.EXPORT else source
+    pruned = results.pruned(trained) if trained.name == "retrain" else None
     model = results.model(source)
     invocation = dialect(spec.toolkit.profile).evaluate(spec, directory, _absolute(spec, model))
     return {
         **_toolkit(spec, invocation, directory, model),
-        "experimentSpec": _text(spec, results, retrained=retrained),
+        "experimentSpec": _text(spec, results, pruned=pruned),
         "upstream": [results.digest(source)],
     }
 
 
 def _export(spec: Spec, key: StageKey, results: Results, directory: str) -> dict[str, Any]:  # noqa: ARG001
-    source = final_model(spec, results)
+    source = final_model(results)
     model = results.model(source)
     data = data_paths(spec, results.stages[graph.PREPARE])
     invocation = dialect(spec.toolkit.profile).export(spec, directory, _absolute(spec, model), data)
     return {
         **_toolkit(spec, invocation, directory, model),
-        "experimentSpec": _text(spec, results, retrained=source == graph.RETRAIN),
+        "experimentSpec": _text(spec, results, pruned=results.pruned(source) if source.name == "retrain" else None),
         "upstream": [results.digest(source)],
     }
 
 
 def _inference(spec: Spec, key: StageKey, results: Results, directory: str) -> dict[str, Any]:  # noqa: ARG001
-    source = final_model(spec, results)
+    source = final_model(results)
     model = results.model(source)
     images = data_paths(spec, results.stages[graph.PREPARE]).unlabelled_images or ""
     invocation = dialect(spec.toolkit.profile).inference(spec, directory, _absolute(spec, model), images)
     return {
         **_toolkit(spec, invocation, directory, model),
-        "experimentSpec": _text(spec, results, retrained=source == graph.RETRAIN),
+        "experimentSpec": _text(spec, results, pruned=results.pruned(source) if source.name == "retrain" else None),
         "upstream": [results.digest(source), results.stages[graph.PREPARE].fingerprint],
     }
 
 
-def final_model(spec: Spec, results: Results) -> StageKey:
-    """The stage whose model is exported and used for inference."""
-    if spec.retrain is not None:
-        return graph.RETRAIN
-    return results.chosen or graph.TRAIN
+def final_model(results: Results) -> StageKey:
+    """The stage whose model is exported and used for inference.
+
+    Raises:
+        LookupError: while that is not decided.
+    """
+    if results.best is None:
+        raise LookupError("which model goes on is not decided yet")
+    return results.best
 
 
 def _evaluated(key: StageKey) -> StageKey:
@@ -240,18 +252,18 @@ def _evaluated(key: StageKey) -> StageKey:
         case "evaluate-pruned":
             return StageKey("prune", key.variant)
         case "evaluate-retrained":
-            return graph.RETRAIN
+            return StageKey("retrain", key.variant)
         case _:
             return graph.EXPORT
 
 
-def _text(spec: Spec, results: Results, *, retrained: bool = False) -> str:
+def _text(spec: Spec, results: Results, *, pruned: StageKey | None = None) -> str:
     anchors = None
     if spec.anchors is not None:
         metrics = results.stages[graph.ANCHORS].metrics
         anchors = (metrics.anchors if metrics else None) or ()
-    pruned = _absolute(spec, results.model(results.chosen)) if retrained and results.chosen else None
-    return experiment_text(spec, data_paths(spec, results.stages[graph.PREPARE]), anchors=anchors, pruned_model=pruned)
+    model = _absolute(spec, results.model(pruned)) if pruned else None
+    return experiment_text(spec, data_paths(spec, results.stages[graph.PREPARE]), anchors=anchors, pruned_model=model)
 
 
 def _toolkit(spec: Spec, invocation: Invocation, directory: str, model: Artifact | None = None) -> dict[str, Any]:

@@ -51,7 +51,7 @@ RATES = "minLearningRate must be below maxLearningRate"
 ONE_SCHEDULE = "set exactly one of softStartAnnealingSchedule, softStartCosineAnnealingSchedule"
 INTERVAL = "checkpointInterval must not be above numEpochs: no checkpoint would be written"
 MEANS = "imageMean has the keys r, g, b with 3 channels, l with 1"
-CHOICE = "set threshold, or bounds (maxMapDrop, maxParameterRatio)"
+CHOICE = "set threshold, or bounds (maxMapDrop, maxParameterRatio, maxBytes)"
 ROUNDS = {"inference.rounds": {"fineTune": {"numEpochs": 4}}}
 SUB_PATH = "subPath must be relative and without '..'"
 

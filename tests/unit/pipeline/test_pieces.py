@@ -16,7 +16,7 @@ from yolo_operator.api.pruning import Select
 from yolo_operator.api.spec import parse_spec
 from yolo_operator.kube.merge import merge_patch
 from yolo_operator.pipeline import graph, times
-from yolo_operator.pipeline.choice import Variant, choose
+from yolo_operator.pipeline.choice import Variant, best_retrained, choose, misfit, pareto
 from yolo_operator.pipeline.names import digest_of, job_name, stage_directory
 from yolo_operator.pipeline.values import StageKey
 from yolo_operator.pipeline.work import Results, stage_run
@@ -219,6 +219,9 @@ VARIANTS = [Variant("0.1", 0.1, 0.9, 0.895, 900), Variant("0.3", 0.3, 0.6, 0.88,
         ({"maxParameterRatio": 0.6}, "0.5"),
         ({"maxMapDrop": 0.03, "maxParameterRatio": 0.6}, "0.3"),
         ({"maxMapDrop": 0.01, "maxParameterRatio": 0.6}, None),
+        ({"maxBytes": 600}, "0.5"),
+        ({"maxBytes": 899, "maxMapDrop": 0.03}, "0.3"),
+        ({"maxBytes": 399}, None),
         ({"threshold": 0.5}, "0.5"),
         ({"threshold": 0.1}, "0.1"),
     ],
@@ -260,6 +263,30 @@ def test_the_choice_is_the_smallest_that_fits(figures: list[tuple[float, float]]
     else:
         assert choice.variant in fitting
         assert choice.variant.parameter_ratio == min(variant.parameter_ratio for variant in fitting)
+
+
+def test_the_candidates_are_the_smallest_that_fit() -> None:
+    choice = choose(VARIANTS, Select.model_validate({"maxMapDrop": 0.03}), 0.9, 3)
+    assert [variant.name for variant in choice.candidates] == ["0.3", "0.1"]
+    assert "0.3, 0.1" in choice.message
+
+
+def test_the_best_candidate_is_told_after_retraining_and_on_a_tie_it_is_the_smaller_one() -> None:
+    for maps, best in (({"0.1": 0.91, "0.3": 0.90}, "0.1"), ({"0.1": 0.91, "0.3": 0.91}, "0.3")):
+        assert best_retrained(VARIANTS[:2], maps).candidates[0].name == best
+
+
+def test_why_a_variant_does_not_fit_is_said_with_its_numbers() -> None:
+    assert misfit(VARIANTS[2], Select.model_validate({"maxMapDrop": 0.02}), 0.9) == "mAP drop 0.0500 is above 0.02"
+    assert misfit(VARIANTS[0], Select.model_validate({"maxBytes": 500}), 0.9) == "900 bytes are above 500"
+    assert "0.9000 is above 0.5" in misfit(VARIANTS[0], Select.model_validate({"maxParameterRatio": 0.5}), 0.9)
+    assert misfit(VARIANTS[0], Select.model_validate({"maxMapDrop": 0.02}), 0.9) == ""
+
+
+def test_the_pareto_front_is_what_no_other_variant_beats() -> None:
+    beaten = Variant("0.7", 0.7, 0.6, 0.87, 1)
+    twin = Variant("0.8", 0.8, 0.4, 0.85, 1)
+    assert pareto([*VARIANTS, beaten, twin]) == {"0.1", "0.3", "0.5", "0.8"}
 
 
 # --- times ---

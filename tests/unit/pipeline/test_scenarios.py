@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from typing import Any
 
 import pytest
-from job_simulator import Outcome, is_finished, owner_of, stage_of
+from job_simulator import Outcome, default_map, is_finished, owner_of, stage_of
 from memory_cluster import finish
 from world import World, timeless
 from yolo_operator.api import resource
@@ -205,6 +206,27 @@ def test_no_variant_within_the_bounds_fails_the_experiment() -> None:
     assert world.condition("Failed")["reason"] == "NoVariantQualifies"
     assert world.condition("Complete")["status"] == "False"
     assert "0.5" in world.condition("Failed")["message"]
+
+
+def test_several_candidates_are_retrained_and_the_best_after_that_goes_on() -> None:
+    spec = whole_spec(
+        prune={"thresholds": [0.1, 0.3, 0.5, 0.7], "select": {"maxMapDrop": 0.03}}, retrain={"numEpochs": 6, "candidates": 2}
+    )
+    maps = {("evaluate-retrained", "0.3"): 0.92, ("evaluate-retrained", "0.5"): 0.91}
+    world = World(spec, map_of=lambda stage, variant: maps.get((stage, variant), default_map(stage, variant)))
+    world.until(lambda: "train" in world.states())
+    assert world.states()["retrain"] == "Pending"
+    world.rest()
+    assert world.status()["phase"] == "Succeeded"
+    assert {stage for stage in stages(world) if "retrain" in stage} == {
+        *("retrain 0.3", "retrain 0.5"),
+        *("evaluate-retrained 0.3", "evaluate-retrained 0.5"),
+    }
+    assert "retrain" not in world.states()
+    assert world.status()["chosen"]["variant"] == "0.3"
+    export = next(job for job in world.created_jobs() if stage_of(job)[0] == "export")
+    body = json.loads(export["spec"]["template"]["metadata"]["annotations"][resource.ANNOTATION_INSTRUCTIONS])
+    assert body["inputs"][0]["path"].endswith(world.stage("retrain", "0.3")["artifacts"][0]["path"])
 
 
 # --- admission ---

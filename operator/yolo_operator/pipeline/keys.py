@@ -1,0 +1,26 @@
+"""The stages by name."""
+
+from __future__ import annotations
+
+from yolo_operator.pipeline.values import StageKey
+from yolo_operator.toolkit import text
+
+PREPARE = StageKey("prepare")
+ANCHORS = StageKey("anchors")
+TRAIN = StageKey("train")
+EVALUATE = StageKey("evaluate")
+RETRAIN = StageKey("retrain")
+EVALUATE_RETRAINED = StageKey("evaluate-retrained")
+EXPORT = StageKey("export")
+EVALUATE_EXPORTED = StageKey("evaluate-exported")
+INFERENCE = StageKey("inference")
+
+
+def prune_key(threshold: float) -> StageKey:
+    """The prune stage of one threshold."""
+    return StageKey("prune", text.number(threshold))
+
+
+def evaluate_pruned_key(threshold: float) -> StageKey:
+    """The evaluation of one pruned variant."""
+    return StageKey("evaluate-pruned", text.number(threshold))
