@@ -68,9 +68,10 @@ lint: venv  ## Style, types, imports between rooms, the runner's Python 3.6, gen
 	@$(PY) examples/build.py --check
 
 .PHONY: generate
-generate: venv  ## The CRD from the models: crds/ and the chart's copy
+generate: venv  ## The CRD from the models (crds/ and the chart's copy), docs/metrics.md
 	@mkdir -p crds $(CHART)/files/crds
 	$(PY) -m yolo_operator.api.crd $(CRD) $(CHART)/files/$(CRD)
+	$(PY) -m yolo_operator.controller.metrics_page docs/metrics.md
 
 .PHONY: generated-is-fresh
 generated-is-fresh: venv
@@ -78,6 +79,8 @@ generated-is-fresh: venv
 	@$(PY) -m yolo_operator.api.crd build/crd.yaml
 	@for file in $(CRD) $(CHART)/files/$(CRD); do \
 	  cmp -s build/crd.yaml $$file || { echo "$$file is not what the models say: make generate"; exit 1; }; done
+	@$(PY) -m yolo_operator.controller.metrics_page build/metrics.md
+	@cmp -s build/metrics.md docs/metrics.md || { echo "docs/metrics.md is not what the code says: make generate"; exit 1; }
 
 .PHONY: unit
 unit: venv  ## Tests without a cluster (those of the chart need helm: hack/cluster bin)

@@ -13,6 +13,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from pydantic import ValidationError
 
+from yolo_operator.api import resource
 from yolo_operator.api.spec import Spec
 from yolo_operator.kube.cluster import Object
 from yolo_operator.kube.views import experiment_of, job_view, pod_view, resource_version
@@ -105,6 +106,8 @@ class ExperimentRow:
     status: dict[str, Any]
     experiment: Experiment | None
     problem: str = ""
+    name_label: str = ""
+    """Its label app.kubernetes.io/name: experiments that share it are compared with each other."""
 
     @property
     def directory(self) -> tuple[str, str] | None:
@@ -253,6 +256,7 @@ def _experiment_row(body: Object, known: ExperimentRow | None) -> ExperimentRow:
         status=body.get("status") or {},
         experiment=experiment,
         problem=problem,
+        name_label=str((meta.get("labels") or {}).get(resource.LABEL_NAME) or ""),
     )
 
 

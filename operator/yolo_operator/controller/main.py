@@ -74,11 +74,16 @@ async def run(settings: Settings) -> None:
     cluster = KubernetesCluster(config, user_agent=f"yolo-operator/{__version__}", observer=metrics.request)
     try:
         await check_cluster(cluster, settings.namespaces)
-        cache, queue = Cache(), WorkQueue[Key]()
+        cache = Cache()
+        queue = WorkQueue[Key](waited=metrics.queue_waited, worked=metrics.queue_worked)
         recorder = Recorder(cluster, _now)
         runner = runner_manifest(runner_source())
         reconciler = Reconciler(cluster, cache, recorder, _now, settings.image, runner)
-        metrics_registry.register(StateCollector(cache, queue, reconciler.progress))
+        metrics_registry.register(
+            StateCollector(
+                cache, queue, reconciler.progress, classes=settings.metrics_classes, limit=settings.metrics_experiments
+            )
+        )
         synchroniser = Synchroniser(
             cluster, cache, queue, metrics, namespaces=settings.namespaces, runner_name=runner["metadata"]["name"]
         )
@@ -89,6 +94,7 @@ async def run(settings: Settings) -> None:
             reconciler.progress,
             seconds=settings.progress_seconds,
             budget=settings.progress_requests_per_second,
+            interval=metrics.progress_interval,
         )
         web = await server.serve(
             server.application(
@@ -103,7 +109,7 @@ async def run(settings: Settings) -> None:
         workers = [work(queue, reconciler, metrics) for _ in range(settings.workers)]
         async with _running(background), _running(workers) as tasks:
             await kopf.operator(
-                registry=watch.registry(cache, queue, metrics, config),
+                registry=watch.registry(cache, queue, metrics, config, by_namespace=bool(settings.namespaces)),
                 settings=watch.operator_settings(),
                 clusterwide=not settings.namespaces,
                 namespaces=settings.namespaces,

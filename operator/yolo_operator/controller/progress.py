@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable
+import math
+from collections.abc import Awaitable, Callable
 from typing import Any
+
+from prometheus_client import Gauge
+from pydantic import Field
 
 from yolo_operator.api.status import Progress
 from yolo_operator.controller.cache import Cache, Key
@@ -23,7 +27,14 @@ AT_ONCE = 8
 logger = logging.getLogger(__name__)
 
 
-def latest(log: str) -> Progress | None:
+class LiveProgress(Progress):
+    """Progress with the numbers that go to metrics alone: they are never dumped, so they never reach the status."""
+
+    validation_loss: float | None = Field(default=None, exclude=True)
+    learning_rate: float | None = Field(default=None, exclude=True)
+
+
+def latest(log: str) -> LiveProgress | None:
     """The newest progress line in a log's tail."""
     for line in reversed(log.splitlines()):
         start = line.find('{"yoloProgress"')
@@ -37,15 +48,20 @@ def latest(log: str) -> Progress | None:
     return None
 
 
-def _progress(numbers: dict[str, Any]) -> Progress:
-    progress = Progress.model_validate(
+def _progress(numbers: dict[str, Any]) -> LiveProgress:
+    progress = LiveProgress.model_validate(
         {
             name: _rounded(numbers[name])
             for name in ("epoch", "epochs", "loss", "mAP", "etaSeconds")
             if numbers.get(name) is not None
         }
+        | {name: numbers[name] for name in ("validationLoss", "learningRate") if _finite(numbers.get(name))}
     )
     return progress.model_copy(update={"percent": _percent(numbers)})
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _rounded(value: Any) -> Any:
@@ -67,31 +83,60 @@ def _percent(numbers: dict[str, Any]) -> int | None:
 
 
 class ProgressReader:
-    """Looks at every running stage again and again; the more run, the less often."""
+    """Looks at every running stage again and again; the more run, the less often.
+
+    Args:
+        cluster: where the logs are.
+        cache: knows the running pods.
+        queue: gets the experiments whose progress is worth a status.
+        store: the newest progress by `namespace/job`.
+        seconds: shortest time between two looks at a stage.
+        budget: looks a second for all stages together, evenly spaced.
+        interval: is told the time between two looks at a stage.
+        sleep: for tests.
+    """
 
     def __init__(
-        self, cluster: Cluster, cache: Cache, queue: WorkQueue[Key], store: dict[str, Progress], *, seconds: float, budget: float
+        self,
+        cluster: Cluster,
+        cache: Cache,
+        queue: WorkQueue[Key],
+        store: dict[str, Progress],
+        *,
+        seconds: float,
+        budget: float,
+        interval: Gauge | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._cluster, self._cache, self._queue, self._store = cluster, cache, queue, store
-        self._seconds, self._budget = seconds, budget
+        self._seconds, self._budget, self._interval, self._sleep = seconds, budget, interval, sleep
         self._told: dict[str, tuple[int, float]] = {}
 
     async def run(self, now: Callable[[], float]) -> None:
         """Read until cancelled."""
         while True:
-            running = [pod for pod in self._cache.pods if pod.running]
+            running, began = [pod for pod in self._cache.pods if pod.running], now()
+            interval = max(self._seconds, len(running) / self._budget)
+            if self._interval is not None:
+                self._interval.set(interval)
             await self._read_all(running, now)
             self._forget({_place(pod) for pod in running})
-            await asyncio.sleep(max(self._seconds, len(running) / self._budget))
+            await self._sleep(max(0.0, began + interval - now()))
 
     async def _read_all(self, pods: list[PodView], now: Callable[[], float]) -> None:
         gate = asyncio.Semaphore(AT_ONCE)
 
         async def read(pod: PodView) -> None:
-            async with gate:
+            try:
                 await self._read(pod, now)
+            finally:
+                gate.release()
 
-        await asyncio.gather(*(read(pod) for pod in pods))
+        async with asyncio.TaskGroup() as group:
+            for pod in pods:
+                await gate.acquire()
+                group.create_task(read(pod))
+                await self._sleep(1 / self._budget)
 
     async def _read(self, pod: PodView, now: Callable[[], float]) -> None:
         try:

@@ -11,7 +11,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 
@@ -34,11 +34,28 @@ class QueueStats:
     given: int = 0
 
 
-class WorkQueue(Generic[K]):
-    """Keys to be worked on."""
+class Histogram(Protocol):
+    """What a queue tells its times to."""
 
-    def __init__(self, *, rate: float = 100.0, burst: int = 200, clock: Callable[[], float] | None = None) -> None:
+    def observe(self, amount: float) -> None:
+        """Take in so many seconds."""
+        ...
+
+
+class WorkQueue(Generic[K]):
+    """Keys to be worked on; tells how long each waited and was worked on, if somebody wants to know."""
+
+    def __init__(
+        self,
+        *,
+        rate: float = 100.0,
+        burst: int = 200,
+        clock: Callable[[], float] | None = None,
+        waited: Histogram | None = None,
+        worked: Histogram | None = None,
+    ) -> None:
         self.stats = QueueStats()
+        self._waited, self._worked = waited, worked
         self._clock: Callable[[], float] = clock or asyncio.get_running_loop().time
         self._waiting: deque[K] = deque()
         self._since: dict[K, float] = {}
@@ -107,15 +124,20 @@ class WorkQueue(Generic[K]):
             await self._wake.wait()
         key = self._waiting.popleft()
         now = self._clock()
+        waited = now - self._since.pop(key, now)
         self.stats.given += 1
-        self.stats.waited_seconds += now - self._since.pop(key, now)
+        self.stats.waited_seconds += waited
+        if self._waited is not None:
+            self._waited.observe(waited)
         self._dirty.discard(key)
         self._processing[key] = now
         return key
 
     def done(self, key: K) -> None:
         """The worker is through with the key."""
-        self._processing.pop(key, None)
+        began = self._processing.pop(key, None)
+        if self._worked is not None and began is not None:
+            self._worked.observe(self._clock() - began)
         if key in self._dirty:
             self._waiting.append(key)
             self._wake.set()
@@ -142,6 +164,15 @@ class WorkQueue(Generic[K]):
         """Age of the key that has waited or been worked on for longest."""
         starts = [*self._since.values(), *self._processing.values()]
         return self._clock() - min(starts) if starts else 0.0
+
+    def unfinished_seconds(self) -> float:
+        """Time spent so far on all keys that are worked on."""
+        now = self._clock()
+        return sum(now - began for began in self._processing.values())
+
+    def longest_seconds(self) -> float:
+        """Time spent so far on the key that is worked on for longest."""
+        return self._clock() - min(self._processing.values()) if self._processing else 0.0
 
     def _due(self, key: K) -> None:
         self._delayed.pop(key, None)

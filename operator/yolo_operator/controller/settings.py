@@ -30,6 +30,10 @@ class Settings:
     """Shortest time between two looks at a running stage's log."""
     progress_requests_per_second: float = 10
     """Budget of such looks for all stages together."""
+    metrics_classes: bool = True
+    """Whether classes have series of their own."""
+    metrics_experiments: int = 500
+    """Experiments that have series of their own."""
     log_level: str = "INFO"
     log_format: str = "text"
 
@@ -60,9 +64,18 @@ class Settings:
             workers=_number(environment, "YOLO_OPERATOR_WORKERS", 8),
             resync_seconds=_number(environment, "YOLO_OPERATOR_RESYNC_SECONDS", 600),
             progress_seconds=_number(environment, "YOLO_OPERATOR_PROGRESS_SECONDS", 5),
+            metrics_classes=_switch(environment, "YOLO_OPERATOR_METRICS_CLASSES", default=True),
+            metrics_experiments=_number(environment, "YOLO_OPERATOR_METRICS_EXPERIMENTS", 500),
             log_level=log_level,
             log_format=log_format,
         )
+
+
+def _switch(environment: Mapping[str, str], name: str, *, default: bool) -> bool:
+    text = environment.get(name) or str(default).lower()
+    if text not in ("true", "false"):
+        raise SettingsError(f"{name} is {text!r}: it must be true or false")
+    return text == "true"
 
 
 def _number(environment: Mapping[str, str], name: str, default: int) -> int:

@@ -15,7 +15,7 @@ from kubernetes.aio.client import Configuration
 
 from yolo_operator.api import resource
 from yolo_operator.controller.cache import Cache, Key
-from yolo_operator.controller.metrics import OperatorMetrics
+from yolo_operator.controller.metrics import Listings, OperatorMetrics
 from yolo_operator.controller.queue import WorkQueue
 from yolo_operator.controller.sync import WATCHED, WATCHED_JOBS
 from yolo_operator.kube.cluster import Object
@@ -70,9 +70,11 @@ def operator_settings() -> kopf.OperatorSettings:
     return settings
 
 
-def registry(cache: Cache, queue: WorkQueue[Key], metrics: OperatorMetrics, config: Configuration) -> kopf.OperatorRegistry:
+def registry(
+    cache: Cache, queue: WorkQueue[Key], metrics: OperatorMetrics, config: Configuration, *, by_namespace: bool = False
+) -> kopf.OperatorRegistry:
     """Handlers for experiments, Jobs and Pods. Each is a few dictionary look-ups; none awaits, none raises."""
-    handlers = kopf.OperatorRegistry()
+    handlers, listings = kopf.OperatorRegistry(), Listings()
 
     def feed(kind: str, put: Callable[[Object], Key | None], remove: Callable[[Object], list[Key]]) -> Callable[..., Any]:
         async def on_event(event: Any, **_: Any) -> None:
@@ -80,6 +82,9 @@ def registry(cache: Cache, queue: WorkQueue[Key], metrics: OperatorMetrics, conf
             deleted = event["type"] == "DELETED"
             metrics.watch_events.labels(kind, event["type"] or "LISTED").inc()
             metrics.last_event.labels(kind).set(time.time())
+            place = body["metadata"]["namespace"] if by_namespace else ""
+            if event["type"] is None and listings.restarted(kind, place, body["metadata"]["uid"]):
+                metrics.watch_restarts.labels(kind).inc()
             for key in remove(body) if deleted else [put(body)]:
                 if key is not None:
                     queue.add(key)

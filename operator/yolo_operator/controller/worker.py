@@ -37,7 +37,7 @@ async def work(queue: WorkQueue[Key], reconciler: Reconciler, metrics: OperatorM
             logger.exception("%s: an error of the operator itself; again in %.1f s", key, queue.retry(key, 1.0))
         finally:
             queue.done(key)
-            metrics.reconciles.labels(result).observe(time.perf_counter() - start)
+            metrics.reconciled(result, time.perf_counter() - start)
 
 
 async def _look(queue: WorkQueue[Key], reconciler: Reconciler, key: Key) -> None:

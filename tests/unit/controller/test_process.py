@@ -46,7 +46,7 @@ async def test_a_finished_experiments_numbers() -> None:
     assert f'yolo_stage_epoch{{{stage},stage="train",variant=""}} 20.0' in text
     assert f'yolo_stage_state{{{stage},stage="export",state="Succeeded",variant=""}} 1.0' in text
     assert f'yolo_stage_duration_seconds{{{stage},stage="train",variant=""}}' in text
-    assert "workqueue_adds_total 0.0" in text
+    assert 'workqueue_adds_total{name="experiments"} 0.0' in text
 
 
 async def test_a_running_stages_numbers_are_the_live_ones() -> None:

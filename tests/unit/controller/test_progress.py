@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from prometheus_client import Gauge
 from world import World
 from yolo_operator.api.status import Progress
 from yolo_operator.controller.cache import Key
@@ -128,3 +130,58 @@ def test_progress_reaches_the_status_in_steps() -> None:
     assert tell(16) == 16
     world.rest()
     assert "progress" not in world.stage("train")
+
+
+class CountingCluster:
+    """Notes when each log was read; a reading takes 50 ms."""
+
+    def __init__(self, now: list[float]) -> None:
+        self._now = now
+        self.reads: list[float] = []
+
+    async def log_tail(self, namespace: str, pod: str, *, lines: int) -> str:
+        self.reads.append(self._now[0])
+        return line(epoch=1, epochs=2)
+
+
+class Pods:
+    """A cache of running pods."""
+
+    def __init__(self, number: int) -> None:
+        self.pods = [
+            SimpleNamespace(namespace="ns", name=f"p{i}", job=f"j{i}", owner_name=f"e{i}", running=True) for i in range(number)
+        ]
+
+
+@pytest.mark.parametrize(("stages", "interval"), [(2, 5), (50, 5), (100, 10), (1000, 100)])
+async def test_all_stages_together_stay_within_the_budget(stages: int, interval: float) -> None:
+    now = [0.0]
+
+    async def sleep(seconds: float) -> None:
+        now[0] += seconds
+        await asyncio.sleep(0)
+        if now[0] > 3 * interval:
+            raise asyncio.CancelledError
+
+    cluster, gauge = CountingCluster(now), Gauge("interval", "", registry=None)
+    reader = ProgressReader(
+        cluster,  # type: ignore[arg-type]
+        Pods(stages),  # type: ignore[arg-type]
+        WorkQueue[Key](), {}, seconds=5, budget=10, interval=gauge, sleep=sleep,
+    )  # fmt: skip
+    with pytest.raises((asyncio.CancelledError, BaseExceptionGroup)):
+        await reader.run(lambda: now[0])
+    assert len(cluster.reads) >= 2 * stages
+    for second in range(int(now[0])):
+        assert sum(second <= read < second + 1 for read in cluster.reads) <= 11, "ten a second, whatever runs"
+    assert gauge._value.get() == interval
+
+
+def test_numbers_for_metrics_alone_never_reach_the_status() -> None:
+    found = latest(line(epoch=1, epochs=2, validationLoss=4.5, learningRate=1e-4))
+    assert found is not None
+    assert (found.validation_loss, found.learning_rate) == (4.5, 1e-4)
+    assert not {"validationLoss", "learningRate"} & set(found.dump())
+    odd = latest('{"yoloProgress":{"epoch":1,"epochs":2,"validationLoss":NaN,"learningRate":"x"}}')
+    assert odd is not None
+    assert (odd.epoch, odd.validation_loss, odd.learning_rate) == (1, None, None)
