@@ -168,9 +168,7 @@ async def test_the_experiment_before_is_the_last_success_of_the_name_label() -> 
         experiment("a", created="2026-01-01T01:00:00Z", labels=label, phase="Succeeded", mAP=0.90),
         experiment("b", created="2026-01-01T02:00:00Z", labels=label, phase="Failed", mAP=0.10),
         experiment("c", created="2026-01-01T03:00:00Z", labels=label, phase="Running"),
-        experiment(
-            "other", created="2026-01-01T02:30:00Z", labels=other, phase="Succeeded", mAP=0.2
-        ),
+        experiment("other", created="2026-01-01T02:30:00Z", labels=other, phase="Succeeded", mAP=0.2),
         experiment("none", created="2026-01-01T02:40:00Z", phase="Succeeded", mAP=0.3),
     ]
     found = of(await scrape(cache_of(*bodies)), "yolo_experiment_previous_map")
