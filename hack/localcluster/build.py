@@ -6,6 +6,7 @@ needs nothing else. The pieces are separate so that a change of one never rebuil
 
 from __future__ import annotations
 
+import json
 import platform
 import shutil
 import tempfile
@@ -25,7 +26,9 @@ _MAJOR, _MINOR = KUBERNETES_VERSION.removeprefix("v").split(".")[:2]
 
 @dataclass(frozen=True)
 class Piece:
-    """One Go program: a module in `hack/<name>/`, or a package of a published module (`module@version`)."""
+    """One Go program: a module in `hack/<name>/`, a package of a published module (`module@version`), or a folder of a published
+    module that cannot be installed by its path (`module` and `folder`).
+    """
 
     name: str
     version: str
@@ -33,6 +36,13 @@ class Piece:
     hint: str
     package: str = ""
     ldflags: str = "-s -w"
+    module: str = ""
+    folder: str = ""
+    """The main package within the module."""
+    drop_replaces: tuple[str, ...] = ()
+    """Modules whose `replace` lines go: nothing built here needs them, and the proxy has not got what they point at."""
+    optional: bool = False
+    """Not part of `build all`: only a benchmark or a scenario of its own needs it."""
 
     @property
     def source(self) -> Path:
@@ -43,8 +53,12 @@ class Piece:
         """Give the content key: sources or version, flags and machine. The Go compiler is left out on purpose:
         what is built goes on being good when Go is updated (or gone).
         """
-        parts = (self.name, self.version, self.package, self.ldflags, platform.machine())
-        files = [] if self.package else [file for file in self.source.iterdir() if file.suffix in (".go", ".mod", ".sum")]
+        parts = (self.name, self.version, self.package or self.module, self.ldflags, platform.machine(), *self.drop_replaces)
+        files = (
+            []
+            if self.package or self.module
+            else [file for file in self.source.iterdir() if file.suffix in (".go", ".mod", ".sum")]
+        )
         return keys.of_files(HACK, files, *parts)
 
 
@@ -63,6 +77,32 @@ PIECES = {
         Piece("helm", "v4.3.1", ("helm",), "2 min on 2 cores, once", package="helm.sh/helm/v4/cmd/helm"),
         Piece("kwok", "v0.8.0", ("kwok",), "3 min on 2 cores, once", package="sigs.k8s.io/kwok/cmd/kwok"),
         Piece("pause", "1", ("pause",), "seconds"),
+        # The peer of benchmarks/, with the frontend left out.
+        Piece(
+            "argo-workflows",
+            "v3.7.2",
+            ("workflow-controller",),
+            "5 min on 2 cores, once",
+            module="github.com/argoproj/argo-workflows/v3",
+            folder="./cmd/workflow-controller",
+            optional=True,
+        ),
+        # One program that is every component, by the name it is called by. The newest that Go 1.26 compiles.
+        Piece(
+            "argo-cd",
+            "v3.2.11",
+            ("argocd", "argocd-application-controller", "argocd-repo-server"),
+            "6 min on 2 cores, once",
+            module="github.com/argoproj/argo-cd/v3",
+            folder="./cmd",
+            drop_replaces=(
+                "k8s.io/legacy-cloud-providers",
+                "k8s.io/sample-apiserver",
+                "k8s.io/sample-cli-plugin",
+                "k8s.io/sample-controller",
+            ),
+            optional=True,
+        ),
     )
 }
 
@@ -123,4 +163,20 @@ def _compile(piece: Piece, room: Path) -> None:
     if piece.package:
         run(["go", "install", *flags, f"{piece.package}@{piece.version}"], env=environment, cwd=room)
         return
+    if piece.module:
+        with tempfile.TemporaryDirectory(dir=room.parent) as made:
+            source = _copy_of_module(piece, Path(made) / "source")
+            run(["go", "build", *flags, "-o", room / piece.programs[0], piece.folder], env=environment, cwd=source)
+        return
     run(["go", "build", *flags, "-o", room / piece.programs[0], "."], env=environment, cwd=piece.source)
+
+
+def _copy_of_module(piece: Piece, target: Path) -> Path:
+    """Copy a module out of Go's cache, which is read-only, and take out the `replace` lines that cannot be had."""
+    told = run(["go", "mod", "download", "-json", f"{piece.module}@{piece.version}"], cwd=target.parent).stdout
+    shutil.copytree(json.loads(told)["Dir"], target)
+    for path in (target, *target.rglob("*")):
+        path.chmod(path.stat().st_mode | 0o200)
+    for name in piece.drop_replaces:
+        run(["go", "mod", "edit", f"-dropreplace={name}"], cwd=target)
+    return target

@@ -160,7 +160,8 @@ def _logs(arguments: argparse.Namespace) -> int:
 
 def _build(arguments: argparse.Namespace) -> int:
     targets = arguments.targets or ["all"]
-    names = list(build.PIECES) if "all" in targets else targets
+    ordinary = [name for name, piece in build.PIECES.items() if not piece.optional]
+    names = list(dict.fromkeys([*ordinary, *(name for name in targets if name != "all")])) if "all" in targets else targets
     unknown = [name for name in names if name not in build.PIECES]
     if unknown:
         raise ClusterError(f"no such piece: {', '.join(unknown)} (there are {', '.join(build.PIECES)})")

@@ -1,0 +1,141 @@
+"""From measurements to the figures that are to be reached, a table, and docs/performance.md."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from yolobench.contenders import Measured
+
+Raw = dict[str, Any]
+START, END = "<!-- results: written by benchmarks/bench.py -->", "<!-- end of results -->"
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One figure and its bound."""
+
+    name: str
+    bound: float
+    words: str
+
+    def reached(self, value: float) -> bool:
+        """All bounds are upper ones."""
+        return value <= self.bound
+
+
+GOALS = (
+    Goal("makespanOverFloor", 1.2, "makespan over the floor's"),
+    Goal("makespanOverArgo", 1.0, "makespan over Argo Workflows' better one"),
+    Goal("handoverP50Seconds", 0.1, "light load: end of a stage to its successor's Job, median, s"),
+    Goal("handoverP99Seconds", 1.0, "the same, 99th percentile, s"),
+    Goal("cpuPerStageOverArgo", 0.7, "controller CPU a stage over Argo's with its default requeue"),
+    Goal("writesPerStage", 4.0, "API writes of ours a stage"),
+    Goal("rssMiBAt5000", 250.0, "resident memory with 5,000 experiments, MiB"),
+    Goal("kibPerExperiment", 40.0, "memory an experiment, KiB"),
+    Goal("restartSeconds", 15.0, "restart with 5,000 finished experiments: all looked at, s"),
+    Goal("restartWrites", 0.0, "writes of that restart"),
+    Goal("cpuGrowth", 1.15, "CPU a stage beside the most experiments over that beside the fewest"),
+)
+
+
+def results(raw: Raw) -> dict[str, float]:
+    """The figures that the measurements give."""
+    found: dict[str, float] = {}
+    many = raw.get("chains", {})
+    if "ours" in many:
+        ours = many["ours"]
+        units = ours["chains"] * ours["steps"]
+        found["writesPerStage"] = ours["writes"] / units
+        if "floor" in many:
+            found["makespanOverFloor"] = ours["makespan"] / many["floor"]["makespan"]
+        argos = [many[name] for name in ("argo", "argo-500ms") if name in many]
+        if argos:
+            found["makespanOverArgo"] = ours["makespan"] / min(argo["makespan"] for argo in argos)
+        if "argo" in many:
+            theirs = many["argo"]["cpu_seconds"] / (many["argo"]["chains"] * many["argo"]["steps"])
+            found["cpuPerStageOverArgo"] = ours["cpu_seconds"] / units / theirs
+    if "ours" in raw.get("light", {}):
+        found["handoverP50Seconds"] = raw["light"]["ours"]["handover_p50"]
+        found["handoverP99Seconds"] = raw["light"]["ours"]["handover_p99"]
+    return found | _growth({int(present): figures for present, figures in raw.get("growth", {}).items()})
+
+
+def _growth(growth: dict[int, dict[str, float]]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    if 5000 in growth:
+        found["rssMiBAt5000"] = growth[5000]["rssMiB"]
+        found["restartSeconds"] = growth[5000]["restartSeconds"]
+        found["restartWrites"] = growth[5000]["restartWrites"]
+    if len(growth) > 1:
+        few, most = min(growth), max(growth)
+        found["kibPerExperiment"] = 1024 * (growth[most]["readyMiB"] - growth[few]["readyMiB"]) / (most - few)
+        found["cpuGrowth"] = growth[most]["cpuMsPerStage"] / growth[few]["cpuMsPerStage"]
+    return found
+
+
+def reached(found: dict[str, float]) -> bool:
+    """Whether every figure that was measured is within its bound."""
+    return all(goal.reached(found[goal.name]) for goal in GOALS if goal.name in found)
+
+
+def table(found: dict[str, float]) -> str:
+    """The figures against their bounds, as a Markdown table."""
+    lines = ["| figure | measured | bound | |", "|---|---|---|---|"]
+    for goal in GOALS:
+        if goal.name in found:
+            verdict = "reached" if goal.reached(found[goal.name]) else "**missed**"
+            lines.append(f"| {goal.words} | {found[goal.name]:.3g} | ≤ {goal.bound:g} | {verdict} |")
+        else:
+            lines.append(f"| {goal.words} | not measured | ≤ {goal.bound:g} | |")
+    return "\n".join(lines)
+
+
+def line(one: Measured) -> str:
+    """A measurement in a line."""
+    return (
+        f"{one.makespan:.1f} s, {one.cpu_ms_per_step:.2f} ms CPU a step, {one.rss_mib:.0f} MiB, API server {one.api_cpu_seconds:.0f} CPU s, "
+        f"hand-over p50 {one.handover_p50:.3f} s p99 {one.handover_p99:.3f} s, {one.writes / one.units:.2f} writes a step {one.notes}"
+    )
+
+
+def write_docs(path: Path, raw: Raw, found: dict[str, float]) -> None:
+    """Put tables between the marks of docs/performance.md; what stands around them stays.
+
+    Raises:
+        ValueError: when the marks are not there.
+    """
+    before, mark, rest = path.read_text(encoding="utf-8").partition(START)
+    _, end, after = rest.partition(END)
+    if not mark or not end:
+        raise ValueError(f"{path}: no place for the results: {START} … {END}")
+    text = "\n\n".join([table(found), side_by_side(raw.get("chains", {})), growth_table(raw.get("growth", {}))])
+    path.write_text(f"{before}{START}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+
+
+def side_by_side(many: Raw) -> str:
+    """The contenders of one load."""
+    lines = [
+        "| contender | makespan | CPU a step | memory | API server's CPU | hand-over p50 / p99 | writes a step |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for one in (Measured(**{name: value for name, value in each.items()}) for each in many.values()):
+        lines.append(
+            f"| {one.contender} ({one.chains} × {one.steps}) | {one.makespan:.1f} s | {one.cpu_ms_per_step:.2f} ms | {one.rss_mib:.0f} MiB "
+            f"| {one.api_cpu_seconds:.0f} s | {one.handover_p50:.2f} / {one.handover_p99:.2f} s | {one.writes / one.units:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def growth_table(growth: Raw) -> str:
+    """Cost beside more and more finished experiments."""
+    lines = [
+        "| finished experiments | restart | its writes | memory when ready | CPU a stage of 50 new chains |",
+        "|---|---|---|---|---|",
+    ]
+    for present, one in sorted(growth.items(), key=lambda item: int(item[0])):
+        lines.append(
+            f"| {present} | {one['restartSeconds']:.1f} s | {one['restartWrites']:.0f} | {one['readyMiB']:.0f} MiB | {one['cpuMsPerStage']:.2f} ms |"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,120 @@
+"""The floor: a program that creates the next Job when one completes, and nothing else. No retry, no status, no report read.
+
+    python -m yolobench.floor NAMESPACE CHAINS STEPS AT_ONCE
+
+It shows what the API server, the Job controller and the scheduler need for so many Jobs: no controller can be faster.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from typing import Any
+
+from kubernetes.aio import client as kube_client
+from kubernetes.aio import config as kube_config
+
+LABELS = {"app.kubernetes.io/managed-by": "floor", "app.kubernetes.io/component": "step"}
+PATH = "/apis/batch/v1/namespaces/{}/jobs"
+POOL = 32
+
+
+class Floor:
+    """Chains of Jobs."""
+
+    def __init__(self, api: Any, namespace: str, chains: int, steps: int, at_once: int) -> None:
+        self._api, self._path = api, PATH.format(namespace)
+        self._steps, self._left = steps, chains
+        self._gate = asyncio.Semaphore(POOL)
+        self._waiting = [f"chain-{number:05d}" for number in range(chains)]
+        self._at_once = at_once
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._seen: set[str] = set()
+
+    async def run(self) -> None:
+        """Until every chain is at its end."""
+        version = (await self._call("GET", query=[("limit", "1")]))["metadata"]["resourceVersion"]
+        for _ in range(min(self._at_once, len(self._waiting))):
+            self._start(self._waiting.pop(0), 1)
+        while self._left:
+            version = await self._watch(version)
+
+    async def _watch(self, version: str) -> str:
+        query = [("watch", "1"), ("resourceVersion", version), ("labelSelector", "app.kubernetes.io/managed-by=floor")]
+        response = await self._send("GET", query=query, timeout=600)
+        async for line in response.response.content:
+            event = json.loads(line)
+            version = event["object"]["metadata"]["resourceVersion"]
+            self._ended(event["object"])
+            if not self._left:
+                break
+        response.response.close()
+        return version
+
+    def _ended(self, job: dict[str, Any]) -> None:
+        conditions = job.get("status", {}).get("conditions", ())
+        if not any(c["type"] == "Complete" and c["status"] == "True" for c in conditions):
+            return
+        name = job["metadata"]["name"]
+        if name in self._seen:
+            return
+        self._seen.add(name)
+        chain, _, step = name.rpartition("-")
+        if int(step) < self._steps:
+            self._start(chain, int(step) + 1)
+            return
+        self._left -= 1
+        if self._waiting:
+            self._start(self._waiting.pop(0), 1)
+
+    def _start(self, chain: str, step: int) -> None:
+        task = asyncio.create_task(self._create(chain, step))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _create(self, chain: str, step: int) -> None:
+        container = {"name": "step", "image": "floor:1", "command": ["true"]}
+        body = {
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": {"name": f"{chain}-{step}", "labels": LABELS},
+            "spec": {
+                "backoffLimit": 0,
+                "template": {"metadata": {"labels": LABELS}, "spec": {"restartPolicy": "Never", "containers": [container]}},
+            },
+        }
+        async with self._gate:
+            await self._call("POST", body=body)
+
+    async def _call(self, method: str, **how: Any) -> dict[str, Any]:
+        response = await self._send(method, **how)
+        data = await response.read()
+        if not 200 <= response.status < 300:
+            raise RuntimeError(f"{method} {self._path}: {response.status} {data[:300]!r}")
+        found: dict[str, Any] = json.loads(data)
+        return found
+
+    async def _send(self, method: str, *, query: Any = None, body: Any = None, timeout: float = 30) -> Any:
+        headers = {"Accept": "application/json", "Content-Type": "application/json"}
+        request = await self._api.param_serialize(
+            method, self._path, query_params=query, header_params=headers, body=body, auth_settings=["BearerToken"]
+        )
+        return await self._api.call_api(*request, _request_timeout=timeout)
+
+
+async def main(namespace: str, chains: int, steps: int, at_once: int) -> None:
+    """Run it against the kubeconfig's cluster."""
+    config = kube_client.Configuration()
+    await kube_config.load_kube_config(client_configuration=config, persist_config=False)
+    config.connection_pool_maxsize = POOL + 1
+    api = kube_client.ApiClient(config)
+    api.user_agent = "yolo-floor"
+    try:
+        await Floor(api, namespace, chains, steps, at_once).run()
+    finally:
+        await api.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], *(int(word) for word in sys.argv[2:5])))
