@@ -87,7 +87,8 @@ def _entries(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _good(entry: dict[str, Any]) -> bool:
-    return 200 <= (entry.get("responseStatus") or {}).get("code", 0) < 300
+    code: int = (entry.get("responseStatus") or {}).get("code", 0)
+    return 200 <= code < 300
 
 
 def _seconds(text: str) -> float:

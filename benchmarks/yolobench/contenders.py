@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import re
@@ -109,14 +110,23 @@ class Operator:
         """Experiments in one of these phases."""
         return int(self.value(rf'yolo_experiments\{{[^}}]*phase="(?:{"|".join(phases)})"[^}}]*\}}'))
 
+    def ended(self) -> int:
+        """Experiments at their end."""
+        return self.phases("Succeeded", "Failed")
+
     async def ready(self) -> float:
         """Wait until it is ready; seconds since it was started."""
         while True:
             if self.process.poll() is not None:
                 raise RuntimeError(f"the operator ended with {self.process.returncode}: see {self._log.name}")
-            with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=5):
+            if await asyncio.to_thread(self._answers):
                 return time.monotonic() - self.started
             await asyncio.sleep(0.1)
+
+    def _answers(self) -> bool:
+        with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=5):
+            return True
+        return False
 
     def stop(self) -> None:
         """End it."""
@@ -161,21 +171,14 @@ async def ours(plane: Plane, chains: int, at_once: int, out: Path, spec: Callabl
             sampler = Sampler({"controller": operator.process.pid, "apiserver": plane.pid("kube-apiserver")})
             names = [f"chain-{number:05d}" for number in range(chains)]
             bodies = [workload.body(name, spec(name)) for name in names]
-            await workload.submit(cluster, bodies[:at_once])
-            submitted = min(at_once, chains)
-
-            def done() -> bool:
-                return operator.phases("Succeeded", "Failed") >= submitted
-
-            while True:
-                await sampled(sampler, lambda: operator.phases("Succeeded", "Failed") > submitted - at_once or done(), every=0.5)
-                ended = operator.phases("Succeeded", "Failed")
-                more = bodies[submitted : ended + at_once]
+            submitted = 0
+            while submitted < chains:
+                more = bodies[submitted : operator.ended() + at_once]
                 await workload.submit(cluster, more)
                 submitted += len(more)
-                if submitted == chains:
-                    break
-            await sampled(sampler, done)
+                sampler.look()
+                await asyncio.sleep(0.5)
+            await sampled(sampler, lambda: operator.ended() >= chains)
             await asyncio.sleep(2)
             sampler.look()
             jobs = [job async for page in cluster.pages(JOBS, workload.NAMESPACE) for job in page.items]
@@ -195,10 +198,13 @@ async def floor(plane: Plane, chains: int, at_once: int, out: Path) -> Measured:
     steps = len(workload.CHAIN)
     words = [workload.NAMESPACE, str(chains), str(steps), str(at_once)]
     with (out / "floor.log").open("w") as log:
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: ASYNC220 - starting is quick; it is waited for by polling
             [sys.executable, "-m", "yolobench.floor", *words],
-            cwd=ROOT / "benchmarks", env={**os.environ, "KUBECONFIG": str(plane.kubeconfig)}, stdout=log, stderr=subprocess.STDOUT,
-        )  # fmt: skip
+            cwd=ROOT / "benchmarks",
+            env={**os.environ, "KUBECONFIG": str(plane.kubeconfig)},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
         sampler = Sampler({"controller": process.pid, "apiserver": plane.pid("kube-apiserver")})
         await sampled(sampler, lambda: process.poll() is not None, every=0.25)
     if process.returncode:
@@ -236,7 +242,7 @@ async def argo_workflows(plane: Plane, chains: int, at_once: int, out: Path, req
             process.terminate()
             process.wait(30)
     found = audit.read(plane.audit_log, agent="workflow-controller", unit="pods", namespace=workload.NAMESPACE)
-    pairs = [pair for steps in names.values() for pair in zip(steps, steps[1:], strict=False)]
+    pairs = [pair for steps in names.values() for pair in itertools.pairwise(steps)]
     name = "argo-workflows" + (f" {requeue}" if requeue else "")
     return _measured(name, chains, len(workload.CHAIN), found, audit.handovers(found, pairs), sampler, pods=len(found.created))
 

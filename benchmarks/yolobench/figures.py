@@ -94,10 +94,15 @@ def table(found: dict[str, float]) -> str:
 
 def line(one: Measured) -> str:
     """A measurement in a line."""
-    return (
-        f"{one.makespan:.1f} s, {one.cpu_ms_per_step:.2f} ms CPU a step, {one.rss_mib:.0f} MiB, API server {one.api_cpu_seconds:.0f} CPU s, "
-        f"hand-over p50 {one.handover_p50:.3f} s p99 {one.handover_p99:.3f} s, {one.writes / one.units:.2f} writes a step {one.notes}"
+    parts = (
+        f"{one.makespan:.1f} s",
+        f"{one.cpu_ms_per_step:.2f} ms CPU a step",
+        f"{one.rss_mib:.0f} MiB",
+        f"API server {one.api_cpu_seconds:.0f} CPU s",
+        f"hand-over p50 {one.handover_p50:.3f} s, p99 {one.handover_p99:.3f} s",
+        f"{one.writes / one.units:.2f} writes a step",
     )
+    return ", ".join(parts) + f" {one.notes}"
 
 
 def write_docs(path: Path, raw: Raw, found: dict[str, float]) -> None:
@@ -120,11 +125,17 @@ def side_by_side(many: Raw) -> str:
         "| contender | makespan | CPU a step | memory | API server's CPU | hand-over p50 / p99 | writes a step |",
         "|---|---|---|---|---|---|---|",
     ]
-    for one in (Measured(**{name: value for name, value in each.items()}) for each in many.values()):
-        lines.append(
-            f"| {one.contender} ({one.chains} × {one.steps}) | {one.makespan:.1f} s | {one.cpu_ms_per_step:.2f} ms | {one.rss_mib:.0f} MiB "
-            f"| {one.api_cpu_seconds:.0f} s | {one.handover_p50:.2f} / {one.handover_p99:.2f} s | {one.writes / one.units:.2f} |"
+    for one in (Measured(**each) for each in many.values()):
+        cells = (
+            f"{one.contender} ({one.chains} × {one.steps})",
+            f"{one.makespan:.1f} s",
+            f"{one.cpu_ms_per_step:.2f} ms",
+            f"{one.rss_mib:.0f} MiB",
+            f"{one.api_cpu_seconds:.0f} s",
+            f"{one.handover_p50:.2f} / {one.handover_p99:.2f} s",
+            f"{one.writes / one.units:.2f}",
         )
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -135,7 +146,6 @@ def growth_table(growth: Raw) -> str:
         "|---|---|---|---|---|",
     ]
     for present, one in sorted(growth.items(), key=lambda item: int(item[0])):
-        lines.append(
-            f"| {present} | {one['restartSeconds']:.1f} s | {one['restartWrites']:.0f} | {one['readyMiB']:.0f} MiB | {one['cpuMsPerStage']:.2f} ms |"
-        )
+        seconds, writes, cost = f"{one['restartSeconds']:.1f} s", f"{one['restartWrites']:.0f}", f"{one['cpuMsPerStage']:.2f} ms"
+        lines.append(f"| {present} | {seconds} | {writes} | {one['readyMiB']:.0f} MiB | {cost} |")
     return "\n".join(lines)

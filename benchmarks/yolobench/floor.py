@@ -42,7 +42,7 @@ class Floor:
 
     async def _watch(self, version: str) -> str:
         query = [("watch", "1"), ("resourceVersion", version), ("labelSelector", "app.kubernetes.io/managed-by=floor")]
-        response = await self._send("GET", query=query, timeout=600)
+        response = await self._send("GET", query=query, seconds=600)
         async for line in response.response.content:
             event = json.loads(line)
             version = event["object"]["metadata"]["resourceVersion"]
@@ -95,12 +95,12 @@ class Floor:
         found: dict[str, Any] = json.loads(data)
         return found
 
-    async def _send(self, method: str, *, query: Any = None, body: Any = None, timeout: float = 30) -> Any:
+    async def _send(self, method: str, *, query: Any = None, body: Any = None, seconds: float = 30) -> Any:
         headers = {"Accept": "application/json", "Content-Type": "application/json"}
         request = await self._api.param_serialize(
             method, self._path, query_params=query, header_params=headers, body=body, auth_settings=["BearerToken"]
         )
-        return await self._api.call_api(*request, _request_timeout=timeout)
+        return await self._api.call_api(*request, _request_timeout=seconds)
 
 
 async def main(namespace: str, chains: int, steps: int, at_once: int) -> None:

@@ -1,4 +1,4 @@
-"""A control plane for one run: etcd, API server, controller-manager, scheduler and kwok's simulated nodes, made anew each time."""
+"""A control plane for one run, made anew: etcd, API server, controller-manager, scheduler, and kwok's simulated nodes."""
 
 from __future__ import annotations
 
@@ -59,7 +59,20 @@ class Plane:
 def plane(name: str, stages: Path) -> Iterator[Plane]:
     """A fresh control plane whose pods kwok plays by these Stages; gone afterwards."""
     subprocess.run([CLUSTER, "down", "--name", name], check=False, capture_output=True, timeout=120)
-    up = ["up", "--name", name, "--flavour", "kwok", "--nodes", str(NODES), "--gpus", "900", "--audit", "--kwok-config", stages]
+    up: list[str | Path] = [
+        "up",
+        "--name",
+        name,
+        "--flavour",
+        "kwok",
+        "--nodes",
+        str(NODES),
+        "--gpus",
+        "900",
+        "--audit",
+        "--kwok-config",
+        stages,
+    ]
     subprocess.run([CLUSTER, *up], check=True, timeout=900, stdout=subprocess.DEVNULL)
     try:
         found = subprocess.run([CLUSTER, "kubeconfig", "--name", name], check=True, capture_output=True, text=True, timeout=60)

@@ -22,8 +22,8 @@ async def measure(plane: Plane, present: int, out: Path) -> dict[str, Any]:
     """Fill the control plane with finished experiments, restart the operator, then run CHAINS new ones.
 
     Returns:
-        restartSeconds (start of the process to the last experiment looked at), restartWrites, readyMiB (resident then), rssMiB (the
-        largest, new work included), cpuMsPerStage of the new chains.
+        restartSeconds (start of the process to the last experiment looked at), restartWrites, readyMiB (resident then), rssMiB
+        (the largest, new work included), cpuMsPerStage of the new chains.
     """
     await install_crd(plane)
     async with client(plane) as cluster:
@@ -67,7 +67,8 @@ async def _fill(plane: Plane, cluster: KubernetesCluster, present: int, out: Pat
     finally:
         operator.stop()
     first = await cluster.get(EXPERIMENTS, workload.NAMESPACE, "first")
-    assert first is not None
+    if first is None:
+        raise LookupError("the first experiment is gone")
     names = [f"old-{number:05d}" for number in range(present - 1)]
     await workload.submit(cluster, [workload.body(name, workload.chain_spec(name)) for name in names])
     gate = asyncio.Semaphore(workload.AT_ONCE)

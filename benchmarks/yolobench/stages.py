@@ -16,6 +16,7 @@ Object = dict[str, Any]
 CLASSES = ("bottom_left", "bottom_right", "license_plate", "top_left", "top_right")
 _MAP = {"0.1": 0.9548, "0.3": 0.9526, "0.5": 0.9272, "0.7": 0.6990}
 _RATIO = {"0.1": 0.361, "0.3": 0.158, "0.5": 0.104, "0.7": 0.068}
+_COMPONENT = '.metadata.labels["app.kubernetes.io/component"]'
 # Variables of the template in `_ending`.
 _DIGEST, _STAGE, _VARIANT, _ATTEMPT = (f"{{{{ ${name} }}}}" for name in ("digest", "stage", "variant", "attempt"))
 
@@ -33,7 +34,7 @@ def write(path: Path, *, run_seconds: float, failures: bool = False) -> Path:
     ours = [json.dumps(stage) for stage in (_ending("stage-ends", run_seconds, _messages(), failures=failures),)]
     peers = end.replace(
         "    - key: '.metadata.ownerReferences.[].kind'\n      operator: 'In'\n      values:\n      - 'Job'\n",
-        "    - key: '.metadata.labels[\"app.kubernetes.io/component\"]'\n      operator: 'NotIn'\n      values:\n      - 'stage'\n",
+        f"    - key: '{_COMPONENT}'\n      operator: 'NotIn'\n      values:\n      - 'stage'\n",
     ).replace("  next:\n", f"  delay:\n    durationMilliseconds: {round(run_seconds * 1000)}\n  next:\n", 1)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n---\n".join([start, peers, delete, *ours]) + "\n")
@@ -82,7 +83,7 @@ def _ending(name: str, run_seconds: float, message: str, *, failures: bool) -> O
                 "matchExpressions": [
                     {"key": ".metadata.deletionTimestamp", "operator": "DoesNotExist"},
                     {"key": ".status.phase", "operator": "In", "values": ["Running"]},
-                    {"key": '.metadata.labels["app.kubernetes.io/component"]', "operator": "In", "values": ["stage"]},
+                    {"key": _COMPONENT, "operator": "In", "values": ["stage"]},
                 ]
             },
             "delay": {"durationMilliseconds": round(run_seconds * 1000)},
@@ -103,14 +104,8 @@ def _messages() -> str:
 
 def _results() -> list[tuple[str, Object, list[str]]]:
     history = [{"epoch": epoch, "loss": 5.0 / epoch, "mAP": 0.9} for epoch in range(5, 26, 5)]
-    trained = {
-        "epoch": 25,
-        "epochs": 25,
-        "loss": 3.84,
-        "validationLoss": 4.2,
-        "mAP": 0.9548,
-        "AP": dict.fromkeys(CLASSES, 0.9548),
-    }
+    evaluated = {"mAP": 0.9548, "AP": dict.fromkeys(CLASSES, 0.9548)}
+    trained = {"epoch": 25, "epochs": 25, "loss": 3.84, "validationLoss": 4.2, **evaluated}
     anchors = [[4.0 * number, 3.0 * number] for number in range(1, 10)]
     return [
         ("prepare", {"trainImages": 320, "validationImages": 64, "boxes": dict.fromkeys(CLASSES, 320)}, []),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import Any
 
 from yolo_operator.kube.client import KubernetesCluster
@@ -113,5 +114,5 @@ def chains_of(jobs: list[Object]) -> list[tuple[str, str]]:
     pairs = []
     for stages in by_experiment.values():
         names = [stages[stage] for stage in CHAIN if stage in stages]
-        pairs += list(zip(names, names[1:], strict=False))
+        pairs += itertools.pairwise(names)
     return pairs
