@@ -145,6 +145,12 @@ toolkit-test:  ## The open toolkit's tests, in its image
 	  sh -c 'mkdir /tmp/tests && tar -x -C /tmp/tests && exec python3 -m pytest -p no:cacheprovider /tmp/tests' \
 	  2>&1 | tee build/toolkit-test.log
 
+.PHONY: bench
+bench: venv  ## Side by side with Argo Workflows and with the floor; build/bench/results.json (40 minutes)
+	$(call say,Benchmarks)
+	@hack/cluster build kubernetes etcd kwok helm argo-workflows
+	@PATH="$$(hack/cluster bin):$$PATH" $(PY) benchmarks/bench.py
+
 .PHONY: test-down
 test-down:  ## Stop and remove the tests' cluster
 	-@hack/cluster down --name $(TEST_CLUSTER)

@@ -111,7 +111,7 @@ def chains_of(jobs: list[Object]) -> list[tuple[str, str]]:
         labels = job["metadata"]["labels"]
         stages = by_experiment.setdefault(labels["yolo-operator.dev/experiment"], {})
         stages[labels["yolo-operator.dev/stage"]] = job["metadata"]["name"]
-    pairs = []
+    pairs: list[tuple[str, str]] = []
     for stages in by_experiment.values():
         names = [stages[stage] for stage in CHAIN if stage in stages]
         pairs += itertools.pairwise(names)
