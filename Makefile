@@ -36,6 +36,7 @@ test:  ## Everything: lint, unit and cluster tests, an experiment and wrong inpu
 	$(call say,Programs of the local cluster (built once; minutes))
 	@hack/cluster build all
 	@$(MAKE) lint
+	@$(MAKE) alerts
 	@$(MAKE) unit
 	@$(MAKE) cluster-test
 	@$(MAKE) e2e SCENARIO=pipeline
@@ -68,10 +69,11 @@ lint: venv  ## Style, types, imports between rooms, the runner's Python 3.6, gen
 	@$(PY) examples/build.py --check
 
 .PHONY: generate
-generate: venv  ## The CRD from the models (crds/ and the chart's copy), docs/metrics.md
+generate: venv  ## The CRD from the models (crds/ and the chart's copy), docs/metrics.md, the dashboards
 	@mkdir -p crds $(CHART)/files/crds
 	$(PY) -m yolo_operator.api.crd $(CRD) $(CHART)/files/$(CRD)
 	$(PY) -m yolo_operator.controller.metrics_page docs/metrics.md
+	PYTHONPATH=hack $(PY) -m dashboards $(CHART)/files/dashboards
 
 .PHONY: generated-is-fresh
 generated-is-fresh: venv
@@ -80,7 +82,15 @@ generated-is-fresh: venv
 	@for file in $(CRD) $(CHART)/files/$(CRD); do \
 	  cmp -s build/crd.yaml $$file || { echo "$$file is not what the models say: make generate"; exit 1; }; done
 	@$(PY) -m yolo_operator.controller.metrics_page build/metrics.md
+	@PYTHONPATH=hack $(PY) -m dashboards build/dashboards
+	@diff -rq build/dashboards $(CHART)/files/dashboards || { echo "the dashboards are not what hack/dashboards says: make generate"; exit 1; }
 	@cmp -s build/metrics.md docs/metrics.md || { echo "docs/metrics.md is not what the code says: make generate"; exit 1; }
+
+.PHONY: alerts
+alerts: venv  ## The alerting rules' own tests (promtool, from Debian's prometheus)
+	$(call say,Alerts)
+	@hack/promtool check rules $(CHART)/files/alerts.yaml
+	@hack/promtool test rules tests/unit/chart/alerts.test.yaml
 
 .PHONY: unit
 unit: venv  ## Tests without a cluster (those of the chart need helm: hack/cluster bin)

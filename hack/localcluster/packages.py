@@ -23,6 +23,7 @@ NODE = {
 CONTROL_PLANE = {"ip": "iproute2", "openssl": "openssl", "nsenter": "util-linux", "unshare": "util-linux"}
 IMAGES = {"buildah": "buildah", "runc": "runc"}
 BASE_IMAGE = {"mmdebstrap": "mmdebstrap"}
+PROMETHEUS = {"promtool": "prometheus", "prometheus": "prometheus"}
 _CNI_FOLDERS = (Path("/usr/lib/cni"), Path("/opt/cni/bin"), Path("/usr/libexec/cni"))
 
 

@@ -1,0 +1,1 @@
+"""Grafana dashboards as code, rendered into the chart: `PYTHONPATH=hack python -m dashboards DIRECTORY`."""
