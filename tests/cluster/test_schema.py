@@ -57,6 +57,16 @@ def rate(**changes: Any) -> dict[str, Any]:
     return with_network(small_spec(), trainingConfig={"learningRate": changes})
 
 
+def on_nodes(*expressions: dict[str, Any]) -> dict[str, Any]:
+    terms = {"nodeSelectorTerms": [{"matchExpressions": list(expressions)}]}
+    return {"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}}
+
+
+def apart_from(*expressions: dict[str, Any]) -> dict[str, Any]:
+    term = {"labelSelector": {"matchExpressions": list(expressions)}, "topologyKey": "kubernetes.io/hostname"}
+    return {"affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}}
+
+
 REJECTED: list[tuple[str, dict[str, Any]]] = [
     ("Spec: no anchors", small_spec(anchors=None)),
     (
@@ -71,7 +81,14 @@ REJECTED: list[tuple[str, dict[str, Any]]] = [
     ("Spec: the open toolkit exports", whole_spec(export={"format": "onnx", "dataType": "fp16"})),
     ("Spec: the open toolkit has arch", with_network(small_spec(), yolov4Config={"arch": "vgg", "nlayers": 16})),
     ("Spec: the open toolkit has arch", with_network(small_spec(), yolov4Config={"nlayers": 50})),
-    ("Spec: with queueName", small_spec(queueName="gpus", suspend=True)),
+    ("Spec: queuePriorityClass is", small_spec(queuePriorityClass="high")),
+    ("Spec: TAO looks for a GPU", tao_spec(resources={"gpus": 0})),
+    ("Spec: TAO looks for a GPU", tao_spec(stages={"evaluate": {"resources": {"gpus": 0}}})),
+    ("Resources: dra says", small_spec(resources={"dra": {"deviceClassName": "gpu.nvidia.com"}, "gpus": 1})),
+    ("NodeRequirement: In, NotIn", small_spec(scheduling=on_nodes({"key": "gpu", "operator": "In"}))),
+    ("LabelRequirement: In and", small_spec(scheduling=apart_from({"key": "a", "operator": "Exists", "values": ["b"]}))),
+    ("Workspace: a claim that you made", small_spec(workspace={"claimName": "a", "retention": "Delete"})),
+    ("Workspace: mountPath:", small_spec(workspace={"claimName": "a", "mountPath": "/tmp/x"})),
     ("Toolkit: tao-3.21.11 encrypts", small_spec(toolkit={"profile": "tao-3.21.11"})),
     ("Workspace: set exactly one of claimName", small_spec(workspace={})),
     (
@@ -179,6 +196,13 @@ async def test_a_broken_rule_is_refused_with_its_message(ground: Playground, rul
         small_spec(workspace={"volumeClaimTemplate": {"storage": "1Gi"}}),
         rate(softStartAnnealingSchedule=SCHEDULE),
         rounds(count=3, threshold=0.1, minConfidence=0.2, minConfidencePerClass={"license_plate": 0.9}, uncertain="DropLabel"),
+        tao_spec(
+            resources={"gpus": 2}, stages={"evaluate": {"resources": {"gpus": 1, "gpuResourceName": "nvidia.com/mig-1g.5gb"}}}
+        ),
+        small_spec(queueName="gpus", queuePriorityClass="high", suspend=True),
+        small_spec(scheduling=on_nodes({"key": "gpu", "operator": "Gt", "values": ["4"]})),
+        small_spec(workspace={"volumeClaimTemplate": {"storage": "1Gi"}, "retention": "Delete", "minFreeSpace": "5Gi"}),
+        tao_spec(resources={"dra": {"deviceClassName": "gpu.nvidia.com", "selectors": ['device.driver == "gpu.nvidia.com"']}}),
     ],
 )
 async def test_what_keeps_the_rules_is_taken(ground: Playground, spec: dict[str, Any]) -> None:

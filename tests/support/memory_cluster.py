@@ -17,13 +17,25 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from yolo_operator.api.status import Status
-from yolo_operator.kube.cluster import ACCESS_REVIEWS, CLAIMS, CONFIG_MAPS, EVENTS, EXPERIMENTS, JOBS, PODS, Kind, Object, Page
+from yolo_operator.kube.cluster import (
+    ACCESS_REVIEWS,
+    CLAIMS,
+    CONFIG_MAPS,
+    DEVICE_TEMPLATES,
+    EVENTS,
+    EXPERIMENTS,
+    JOBS,
+    PODS,
+    Kind,
+    Object,
+    Page,
+)
 from yolo_operator.kube.errors import ApiError
 from yolo_operator.pipeline.times import to_text
 
 T = TypeVar("T")
 
-KINDS = (EXPERIMENTS, JOBS, PODS, CONFIG_MAPS, CLAIMS, EVENTS)
+KINDS = (EXPERIMENTS, JOBS, PODS, CONFIG_MAPS, CLAIMS, EVENTS, DEVICE_TEMPLATES)
 WITH_STATUS = (EXPERIMENTS, JOBS, PODS)
 """Kinds whose status is a subresource."""
 LONGEST_ANNOTATIONS = 256 * 1024

@@ -20,6 +20,7 @@ LABEL_VARIANT = f"{GROUP}/variant"
 LABEL_FINAL = f"{GROUP}/final"
 """On Jobs whose report is in status: they leave the operator's watch."""
 LABEL_QUEUE = "kueue.x-k8s.io/queue-name"
+LABEL_PRIORITY = "kueue.x-k8s.io/priority-class"
 
 ANNOTATION_INSTRUCTIONS = f"{GROUP}/instructions"
 ANNOTATION_EXPERIMENT_SPEC = f"{GROUP}/experiment-spec"

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
+from pydantic.alias_generators import to_camel
 
-from yolo_operator.api.base import Model, Rule
+from yolo_operator.api.base import Model, ObjectName, Rule
 from yolo_operator.api.dataset import Dataset
 from yolo_operator.api.delivery import DataType, Export, ExportFormat, Inference
 from yolo_operator.api.experiment_spec import ExperimentSpec
@@ -16,6 +17,16 @@ from yolo_operator.api.rounds import Rounds
 from yolo_operator.api.toolkit import Profile, Toolkit
 from yolo_operator.api.training import Anchors, Retrain, Train
 from yolo_operator.api.workspace import Workspace
+
+GPU_STAGES = ("anchors", "train", "evaluate", "prune", "retrain", "export", "inference", "pseudo_label", "fine_tune")
+"""Overrides of stages that run in the toolkit's image."""
+
+
+def _asks_for_no_gpu(spec: Spec) -> bool:
+    """Whether a stage of the toolkit's is told to do without a GPU."""
+    overrides = [getattr(spec.stages, name) for name in GPU_STAGES] if spec.stages else []
+    resources = [spec.resources, *(override.resources for override in overrides if override and override.resources)]
+    return any(found.gpus == 0 for found in resources)
 
 
 def _known_classes(dataset: Dataset, rounds: Rounds) -> bool:
@@ -50,7 +61,12 @@ class Spec(Model):
     suspend: bool = False
     """Stops what runs (checkpoints are kept) and starts nothing until it is false again."""
     queue_name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", max_length=63)] | None = None
-    """A Kueue LocalQueue."""
+    """A Kueue LocalQueue. Kueue then decides when a stage's Job runs; while it waits the stage is Queued."""
+    queue_priority_class: ObjectName | None = None
+    """A Kueue WorkloadPriorityClass: who goes first, and who is preempted."""
+    ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=2_147_483_647)] = 604_800
+    """How long a finished Job is kept, with its pods and their logs: a week unless said otherwise. It is never removed before its
+    report is in status, and the logs stay in the workspace."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
@@ -118,10 +134,18 @@ class Spec(Model):
             field=".experimentSpec.yolov4Config.arch",
         ),
         Rule(
-            cel="!has(self.queueName) || !self.suspend",
-            message="with queueName Kueue decides what runs; set suspend on its Workload, or stop the queue",
-            check=lambda s: s.queue_name is None or not s.suspend,
-            field=".suspend",
+            cel="self.toolkit.profile == 'open' || (self.?resources.?gpus.orValue(1) > 0 && ["
+            + ", ".join(f"self.?stages.?{to_camel(name)}.?resources.?gpus.orValue(1)" for name in GPU_STAGES)
+            + "].all(gpus, gpus > 0))",
+            message="TAO looks for a GPU before every task, whatever it is: gpus must not be 0",
+            check=lambda s: s.toolkit.profile is Profile.OPEN or not _asks_for_no_gpu(s),
+            field=".resources",
+        ),
+        Rule(
+            cel="!has(self.queuePriorityClass) || has(self.queueName)",
+            message="queuePriorityClass is Kueue's: set queueName, or use scheduling.priorityClassName",
+            check=lambda s: s.queue_priority_class is None or s.queue_name is not None,
+            field=".queuePriorityClass",
         ),
     )
 

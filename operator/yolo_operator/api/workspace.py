@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
@@ -9,12 +10,19 @@ from pydantic import Field
 
 from yolo_operator.api.base import Model, ObjectName, Quantity, Rule, SafePath, exactly_one
 
+RESERVED = r"^/+((dataset|dev|etc/yolo-operator|opt/yolo-operator|proc|sys|tmp)(/.*)?)?$"
+"""Where a stage's pod mounts something else."""
+
 
 class Retention(StrEnum):
-    """What happens to a claim made from the template when the experiment is deleted."""
+    """What is kept."""
 
     RETAIN = "Retain"
+    """Everything, also when the experiment is deleted."""
+    DELETE_ON_SUCCESS = "DeleteOnSuccess"
+    """Everything but a successful training's checkpoints that nothing reads: the best and the last stay."""
     DELETE = "Delete"
+    """A claim made from the template goes with the experiment."""
 
 
 class AccessMode(StrEnum):
@@ -46,7 +54,10 @@ class Workspace(Model):
     mount_path: Annotated[str, Field(pattern=r"^/[A-Za-z0-9._/-]+$", max_length=256)] = "/workspace"
     """Where the stages see it. Absolute paths in the experiment spec refer to it."""
     retention: Retention = Retention.RETAIN
-    """Of a claim from the template. An existing claim is never deleted."""
+    """Retain: all is kept, also when the experiment is deleted. DeleteOnSuccess: after a successful training its checkpoints go,
+    but for those that are artifacts. Delete: the claim made from the template goes with the experiment."""
+    min_free_space: Quantity | None = None
+    """Less free on the workspace's file system, and no training starts: the stage fails with NoSpace. Absent: not looked at."""
 
     rules: ClassVar = (
         exactly_one("claim_name", "volume_claim_template"),
@@ -61,5 +72,17 @@ class Workspace(Model):
             message="subPath goes with claimName: a claim made for one experiment is used from its root",
             check=lambda w: w.volume_claim_template is None or w.sub_path is None,
             field=".subPath",
+        ),
+        Rule(
+            cel="self.retention != 'Delete' || has(self.volumeClaimTemplate)",
+            message="a claim that you made is never deleted: retention Delete goes with volumeClaimTemplate",
+            check=lambda w: w.retention is not Retention.DELETE or w.volume_claim_template is not None,
+            field=".retention",
+        ),
+        Rule(
+            cel=f"!self.mountPath.matches('{RESERVED}')",
+            message="mountPath: /dataset, /dev, /etc/yolo-operator, /opt/yolo-operator, /proc, /sys and /tmp are the pod's own",
+            check=lambda w: re.match(RESERVED, w.mount_path) is None,
+            field=".mountPath",
         ),
     )

@@ -10,13 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from yolo_operator.api import resource
+from yolo_operator.api.pods import DeviceClaim
 from yolo_operator.api.status import Progress
 from yolo_operator.controller.cache import Cache, ExperimentRow, Key
 from yolo_operator.controller.recorder import Recorder
 from yolo_operator.kube import job as kube_job
 from yolo_operator.kube.claim import claim_manifest
-from yolo_operator.kube.cluster import CLAIMS, EXPERIMENTS, JOBS, PODS, Cluster, Kind, Object
+from yolo_operator.kube.cluster import CLAIMS, DEVICE_TEMPLATES, EXPERIMENTS, JOBS, PODS, Cluster, Kind, Object
+from yolo_operator.kube.device_claim import template_manifest
 from yolo_operator.kube.errors import ApiError
 from yolo_operator.kube.merge import merge_patch
 from yolo_operator.kube.runner_map import ensure_runner
@@ -44,6 +45,10 @@ LOOKS = 4
 """Times a plan may ask for a live look (claim, missing Jobs) within one reconcile."""
 RUNNER_SECONDS = 600
 """For so long a namespace's runner ConfigMap is taken to be still there."""
+_NO_DEVICE_CLAIMS = {
+    403: "the operator may not make a ResourceClaimTemplate: install the chart with rbac.dra=true",
+    404: "the cluster does not serve resource.k8s.io/v1: dynamic resource allocation needs Kubernetes 1.34",
+}
 
 
 class NameTaken(Exception):  # noqa: N818 - it names what is wrong
@@ -141,9 +146,9 @@ class Reconciler:
                 # Foreground: the Job stays visible until its pods are gone, so that no two attempts write side by side.
                 await self.cluster.delete(JOBS, experiment.namespace, action.name, uid=action.uid, foreground=True)
             case MarkFinal():
-                labels = {"metadata": {"labels": {resource.LABEL_FINAL: "true"}}}
+                patch = kube_job.final_patch(experiment.spec)
                 try:
-                    self.cache.put_job(await self.cluster.patch(JOBS, experiment.namespace, action.name, labels))
+                    self.cache.put_job(await self.cluster.patch(JOBS, experiment.namespace, action.name, patch))
                 except ApiError as error:
                     if not error.not_found:
                         raise
@@ -152,6 +157,8 @@ class Reconciler:
 
     async def _create_job(self, experiment: Experiment, action: CreateJob) -> None:
         await self._ensure_runner(experiment.namespace)
+        if (claim := kube_job.device_claim_of(experiment, action)) is not None:
+            await self._ensure_device_template(experiment, claim)
         settings = kube_job.JobSettings(self.operator_image, str(self.runner["metadata"]["name"]))
         body = await self._create(JOBS, experiment, kube_job.job_manifest(experiment, action, settings))
         self.cache.put_job(body, live=True)
@@ -178,6 +185,17 @@ class Reconciler:
         if seen is None or (now - seen).total_seconds() >= RUNNER_SECONDS:
             await ensure_runner(self.cluster, namespace, self.runner)
             self._runner_seen[namespace] = now
+
+    async def _ensure_device_template(self, experiment: Experiment, claim: DeviceClaim) -> None:
+        """The template that the pod refers to. Its name tells owner and content: one that exists is the right one."""
+        try:
+            await self.cluster.create(DEVICE_TEMPLATES, experiment.namespace, template_manifest(experiment, claim))
+        except ApiError as error:
+            if error.status in _NO_DEVICE_CLAIMS:
+                sentence = f"resources.dra: {_NO_DEVICE_CLAIMS[error.status]}"
+                raise ApiError(422, "NoDeviceClaims", sentence) from error
+            if not error.conflict:
+                raise
 
     async def _patch_status(self, row: ExperimentRow, after: Object) -> bool:
         """One merge patch under the version that the decision was made from; whether anything was written."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from yolo_operator.api import resource
 from yolo_operator.api.workspace import Retention
 from yolo_operator.kube.cluster import Object
-from yolo_operator.kube.job import owner_reference
+from yolo_operator.kube.owner import owner_reference
 from yolo_operator.pipeline.values import Experiment
 
 

@@ -29,6 +29,8 @@ PODS = Kind("/api/v1", "pods")
 CONFIG_MAPS = Kind("/api/v1", "configmaps")
 CLAIMS = Kind("/api/v1", "persistentvolumeclaims")
 EVENTS = Kind("/api/v1", "events")
+DEVICE_TEMPLATES = Kind("/apis/resource.k8s.io/v1", "resourceclaimtemplates")
+"""Only where spec asks for GPUs by resource claim."""
 ACCESS_REVIEWS = Kind("/apis/authorization.k8s.io/v1", "selfsubjectaccessreviews")
 
 

@@ -53,7 +53,20 @@ INTERVAL = "checkpointInterval must not be above numEpochs: no checkpoint would 
 MEANS = "imageMean has the keys r, g, b with 3 channels, l with 1"
 CHOICE = "set threshold, or bounds (maxMapDrop, maxParameterRatio, maxBytes)"
 ROUNDS = {"inference.rounds": {"fineTune": {"numEpochs": 4}}}
+NEEDS_GPU = "TAO looks for a GPU before every task, whatever it is: gpus must not be 0"
+MOUNT_PATH = "mountPath: /dataset, /dev, /etc/yolo-operator, /opt/yolo-operator, /proc, /sys and /tmp are the pod's own"
 SUB_PATH = "subPath must be relative and without '..'"
+
+
+def on_nodes(*expressions: dict[str, Any]) -> Changes:
+    terms = {"nodeSelectorTerms": [{"matchExpressions": list(expressions)}]}
+    return {"scheduling": {"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}}}
+
+
+def apart_from(*expressions: dict[str, Any]) -> Changes:
+    term = {"labelSelector": {"matchExpressions": list(expressions)}, "topologyKey": "kubernetes.io/hostname"}
+    return {"scheduling": {"affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}}}
+
 
 RULES: list[tuple[str, Changes, Changes]] = [
     # (message, what breaks the rule, what keeps it)
@@ -152,10 +165,38 @@ RULES: list[tuple[str, Changes, Changes]] = [
     ("the open toolkit has arch resnet with nlayers 10, 18 or 34", {f"{YOLO}.arch": "squeezenet"}, {f"{YOLO}.nlayers": 10}),
     ("the open toolkit has arch resnet with nlayers 10, 18 or 34", {f"{YOLO}.nlayers": 50}, {**TAO_5, f"{YOLO}.nlayers": 50}),
     (
-        "with queueName Kueue decides what runs; set suspend on its Workload, or stop the queue",
-        {"queueName": "gpus", "suspend": True},
-        {"queueName": "gpus"},
+        "queuePriorityClass is Kueue's: set queueName, or use scheduling.priorityClassName",
+        {"queuePriorityClass": "high"},
+        {"queueName": "gpus", "queuePriorityClass": "high", "suspend": True},
     ),
+    (NEEDS_GPU, {**TAO_5, "resources.gpus": 0}, {"resources.gpus": 0, "stages": {"evaluate": {"resources": {"gpus": 0}}}}),
+    (
+        NEEDS_GPU,
+        {**TAO_5, "stages": {"evaluate": {"resources": {"gpus": 0}}}},
+        {**TAO_5, "stages": {"prepare": {"resources": {"gpus": 0}}, "evaluate": {"resources": {"gpus": 1}}}},
+    ),
+    (
+        "dra says which GPUs and how many (count): leave gpus and gpuResourceName out",
+        {"resources": {"dra": {"deviceClassName": "gpu.nvidia.com"}, "gpus": 1}},
+        {"resources": {"dra": {"deviceClassName": "gpu.nvidia.com", "count": 2}}},
+    ),
+    (
+        "In, NotIn, Gt and Lt need values, Exists and DoesNotExist have none",
+        on_nodes({"key": "gpu", "operator": "Exists", "values": ["a"]}),
+        on_nodes({"key": "gpu", "operator": "Gt", "values": ["4"]}, {"key": "gpu", "operator": "Exists"}),
+    ),
+    (
+        "In and NotIn need values, Exists and DoesNotExist have none",
+        apart_from({"key": "app", "operator": "In"}),
+        apart_from({"key": "app", "operator": "In", "values": ["a"]}, {"key": "app", "operator": "DoesNotExist"}),
+    ),
+    (
+        "a claim that you made is never deleted: retention Delete goes with volumeClaimTemplate",
+        {**CLAIM, "workspace.retention": "Delete"},
+        {"workspace.retention": "Delete"},
+    ),
+    (MOUNT_PATH, {"workspace.mountPath": "/tmp/work"}, {"workspace.mountPath": "/tmpfiles"}),
+    (MOUNT_PATH, {"workspace.mountPath": "//"}, {"workspace.mountPath": "/opt/yolo"}),
 ]
 
 

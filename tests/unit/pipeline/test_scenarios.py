@@ -358,7 +358,10 @@ def test_a_job_that_kueue_holds_is_queued_and_never_touched() -> None:
     world.rest()
     assert world.status()["phase"] == "Succeeded"
     touched = [request for request in world.cluster.requests if request.verb == "patch" and request.resource == "jobs"]
-    assert all(request.body == {"metadata": {"labels": {resource.LABEL_FINAL: "true"}}} for request in touched)
+    # Only what is finished, and so has given its quota back, is written to.
+    final = {"metadata": {"labels": {resource.LABEL_FINAL: "true"}}, "spec": {"ttlSecondsAfterFinished": 604_800}}
+    assert touched
+    assert all(request.body == final for request in touched)
 
 
 @pytest.mark.parametrize("most", [1, 2, 3])

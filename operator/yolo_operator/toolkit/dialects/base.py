@@ -51,6 +51,12 @@ class Dialect(ABC):
     pruned_suffix: str
     export_suffix: str
     default_gpus: int
+    needs_gpu: bool
+    """Whether every task asks for a GPU before it does anything, so that no stage of it runs without one."""
+    cpu_stages: frozenset[str] = frozenset()
+    """Stages that make no use of a GPU: they get one only when their own override says so."""
+    sees_cpu_limit: bool
+    """Whether it finds the container's CPU limit by itself; what does not takes all CPUs of the node for its own."""
     default_shared_memory: str
     """Size of /dev/shm."""
     run_as_user: int | None
@@ -137,8 +143,9 @@ class Dialect(ABC):
         """GPUs of a stage: its own, else the experiment's, else the toolkit's."""
         override = getattr(spec.stages, stage) if spec.stages is not None else None
         own = override.resources if override is not None else None
-        chosen = [resources.gpus for resources in (own, spec.resources) if resources is not None and resources.gpus is not None]
-        return chosen[0] if chosen else self.default_gpus
+        general = None if stage in self.cpu_stages else spec.resources
+        chosen = [resources.devices for resources in (own, general) if resources and resources.devices is not None]
+        return chosen[0] if chosen else 0 if stage in self.cpu_stages else self.default_gpus
 
     def quantised(self, spec: Spec) -> bool:
         """Whether the final model carries ranges of a quantisation-aware training, so that int8 needs no calibration."""

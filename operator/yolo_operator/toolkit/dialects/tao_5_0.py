@@ -45,6 +45,8 @@ TAO_5_0 = Tao50(
     pruned_suffix=".hdf5",
     export_suffix=".onnx",
     default_gpus=1,
+    needs_gpu=True,
+    sees_cpu_limit=False,
     default_shared_memory="16Gi",
     run_as_user=None,
     # Telemetry waits for its server without end where egress is closed.
