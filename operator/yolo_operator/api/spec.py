@@ -18,8 +18,8 @@ from yolo_operator.api.toolkit import Profile, Toolkit
 from yolo_operator.api.training import Anchors, Retrain, Train
 from yolo_operator.api.workspace import Workspace
 
-GPU_STAGES = ("anchors", "train", "evaluate", "prune", "retrain", "export", "inference", "pseudo_label", "fine_tune")
-"""Overrides of stages that run in the toolkit's image."""
+GPU_STAGES = tuple(name for name in StageOverrides.model_fields if name not in ("prepare", "merge", "weights"))
+"""Overrides of stages that run in the toolkit's image, not in the operator's own."""
 
 
 def _asks_for_no_gpu(spec: Spec) -> bool:
