@@ -186,6 +186,9 @@ class MemoryCluster:
     async def pages(
         self, kind: Kind, namespace: str | None = None, *, selector: str = "", limit: int = 500
     ) -> AsyncIterator[Page]:
+        if kind not in self._objects:
+            self._request(Request("list", kind.plural, namespace, ""))
+            raise ApiError(404, "NotFound", f"the server could not find the requested resource {kind.plural}")
         version, items = self._version, self.objects(kind, namespace, selector=selector)
         for start in range(0, max(1, len(items)), limit):
             self._request(Request("list", kind.plural, namespace, ""))
@@ -217,6 +220,10 @@ class MemoryCluster:
         return "\n".join(self.logs[namespace, pod].splitlines()[-lines:])
 
     # --- the test's side: nothing here counts as a request ---
+
+    def serve(self, kind: Kind) -> None:
+        """A kind that not every cluster has."""
+        self._objects.setdefault(kind, {})
 
     def watch(self, kind: Kind, selector: str = "") -> Watch:
         """A watch from now on."""

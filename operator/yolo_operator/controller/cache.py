@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from pydantic import ValidationError
@@ -17,6 +18,7 @@ from yolo_operator.api import resource
 from yolo_operator.api.spec import Spec
 from yolo_operator.kube.cluster import Object
 from yolo_operator.kube.views import experiment_of, job_view, pod_view, resource_version
+from yolo_operator.pipeline.names import workspace_claim
 from yolo_operator.pipeline.values import Experiment, JobView, Observed, PodView
 
 GRAVES = 10_000
@@ -94,6 +96,66 @@ class Table(Generic[V]):
         return [row for _, row in ghosts]
 
 
+class Directory(NamedTuple):
+    """A directory on a claim."""
+
+    namespace: str
+    claim: str
+    parts: tuple[str, ...]
+    """Of its path; empty: the claim's root."""
+
+    def taken(self) -> list[Directory]:
+        """What an experiment takes: all of its directory, but of a claim's root only what the stages write there.
+
+        Otherwise one experiment without subPath would keep every other off a claim that holds the data of many.
+        """
+        return [self] if self.parts else [self._replace(parts=(name,)) for name in _WRITTEN]
+
+    def above(self) -> list[Directory]:
+        """All directories that it lies in."""
+        return [self._replace(parts=self.parts[:depth]) for depth in range(1, len(self.parts))]
+
+
+_WRITTEN = ("stages", ".yolo-operator")
+
+
+class Directories:
+    """Who works where: two directories overlap when they are the same or one lies in the other."""
+
+    def __init__(self) -> None:
+        self._at: defaultdict[Directory, set[str]] = defaultdict(set)
+        self._below: defaultdict[Directory, set[str]] = defaultdict(set)
+
+    def add(self, directory: Directory, name: str) -> None:
+        """An experiment works there."""
+        for place in directory.taken():
+            self._at[place].add(name)
+            for parent in place.above():
+                self._below[parent].add(name)
+
+    def remove(self, directory: Directory, name: str) -> None:
+        """It does no longer."""
+        for place in directory.taken():
+            _discard(self._at, place, name)
+            for parent in place.above():
+                _discard(self._below, parent, name)
+
+    def overlapping(self, directory: Directory) -> set[str]:
+        """Who works there, above or below."""
+        found: set[str] = set()
+        for place in directory.taken():
+            found |= self._at.get(place, set()) | self._below.get(place, set())
+            for parent in place.above():
+                found |= self._at.get(parent, set())
+        return found
+
+
+def _discard(index: dict[Directory, set[str]], place: Directory, name: str) -> None:
+    index[place].discard(name)
+    if not index[place]:
+        del index[place]
+
+
 @dataclass(frozen=True, slots=True)
 class ExperimentRow:
     """An experiment, parsed, or why it could not be."""
@@ -110,12 +172,13 @@ class ExperimentRow:
     """Its label app.kubernetes.io/name: experiments that share it are compared with each other."""
 
     @property
-    def directory(self) -> tuple[str, str] | None:
-        """Claim and directory of its workspace, when it names an existing claim."""
-        workspace = self.experiment.spec.workspace if self.experiment else None
-        if workspace is None or workspace.claim_name is None:
+    def directory(self) -> Directory | None:
+        """Where its workspace is; None when its spec cannot be read."""
+        if self.experiment is None:
             return None
-        return workspace.claim_name, (workspace.sub_path or "").strip("/")
+        workspace = self.experiment.spec.workspace
+        path = PurePosixPath(workspace.sub_path or "")
+        return Directory(self.key.namespace, workspace_claim(self.key.name, workspace), path.parts)
 
 
 class Cache:
@@ -127,7 +190,7 @@ class Cache:
         self.pods: Table[PodView] = Table()
         self._jobs_of: defaultdict[Key, set[str]] = defaultdict(set)
         self._pods_of: defaultdict[Key, set[str]] = defaultdict(set)
-        self._directories: defaultdict[tuple[str, str, str], set[str]] = defaultdict(set)
+        self._directories = Directories()
 
     # --- experiments ---
 
@@ -141,7 +204,7 @@ class Cache:
         if known is not None and known.directory != row.directory:
             self._forget_directory(known)
         if row.directory is not None:
-            self._directories[row.key.namespace, *row.directory].add(row.key.name)
+            self._directories.add(row.directory, row.key.name)
         return row.key
 
     def remove_experiment(self, body: Object) -> list[Key]:
@@ -156,16 +219,12 @@ class Cache:
 
     def _left_behind(self, row: ExperimentRow) -> list[Key]:
         self._forget_directory(row)
-        waiting = self._directories.get((row.key.namespace, *row.directory), set()) if row.directory else set()
+        waiting = self._directories.overlapping(row.directory) if row.directory else set()
         return [row.key, *(Key(row.key.namespace, name) for name in waiting)]
 
     def _forget_directory(self, row: ExperimentRow) -> None:
-        if row.directory is None:
-            return
-        place = (row.key.namespace, *row.directory)
-        self._directories[place].discard(row.key.name)
-        if not self._directories[place]:
-            del self._directories[place]
+        if row.directory is not None:
+            self._directories.remove(row.directory, row.key.name)
 
     # --- Jobs and Pods ---
 
@@ -231,7 +290,7 @@ class Cache:
     def _rival(self, row: ExperimentRow) -> str | None:
         if row.directory is None:
             return None
-        names = self._directories.get((row.key.namespace, *row.directory), set()) - {row.key.name}
+        names = self._directories.overlapping(row.directory) - {row.key.name}
         rows = [self.experiments.get(row.key.namespace, name) for name in names]
         older = [other for other in rows if other is not None and (other.created, other.key) < (row.created, row.key)]
         return min(older, key=lambda other: (other.created, other.key)).key.name if older else None

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from yolo_operator.api.pods import DeviceClaim
-from yolo_operator.api.status import Progress
+from yolo_operator.api.status import Progress, StageState
 from yolo_operator.controller.cache import Cache, ExperimentRow, Key
+from yolo_operator.controller.queued import QueueReasons
 from yolo_operator.controller.recorder import Recorder
 from yolo_operator.kube import job as kube_job
 from yolo_operator.kube.claim import claim_manifest
@@ -69,6 +70,10 @@ class Reconciler:
     progress: dict[str, Progress] = field(default_factory=dict)
     """Live progress by `namespace/job`."""
     _runner_seen: dict[str, datetime] = field(default_factory=dict)
+    _queue_reasons: QueueReasons = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._queue_reasons = QueueReasons(self.cluster, self.clock)
 
     async def reconcile(self, key: Key) -> float | None:
         """Look at an experiment; seconds until it wants to be looked at again, if by itself.
@@ -97,15 +102,23 @@ class Reconciler:
         after = decision.status.dump()
         if await self._patch_status(row, after):
             self.recorder.record(row.experiment, notices(row.experiment.status, decision.status))
-        return decision.requeue_seconds
+        return self._next_look(decision)
+
+    def _next_look(self, decision: Plan) -> float | None:
+        """Seconds: when the plan wants it, and now and then while a queue holds a Job."""
+        queued = any(record.state is StageState.QUEUED for record in decision.status.stages or ())
+        wanted = [decision.requeue_seconds, self._queue_reasons.interval() if queued else None]
+        return min((seconds for seconds in wanted if seconds is not None), default=None)
 
     async def _decide(self, row: ExperimentRow, experiment: Experiment) -> Plan:
         """A plan that rests on nothing that a live look could disprove."""
         absent: set[str] = set()
         looked: set[str] = set()
         claim = ClaimState.UNKNOWN
+        held = await self._queue_reasons.of(self.cache.observed(row).jobs) if experiment.spec.queue_name else {}
         for _ in range(LOOKS):
-            observed = replace(self._observed(row), absent=frozenset(absent), looked=frozenset(looked), claim=claim)
+            seen = self._observed(row)
+            observed = replace(seen, absent=frozenset(absent), looked=frozenset(looked), claim=claim, held=held)
             decision = plan(experiment, observed, self.clock())
             if decision.check_claim:
                 claim = await self._claim_state(experiment)

@@ -213,8 +213,7 @@ def _look_at_attempt(step: Step, experiment: Experiment, mine: list[JobView], ob
 
 def _live_record(record: StageStatus, job: JobView, observed: Observed, now: datetime) -> StageStatus:
     if job.suspended:
-        held = job.message or "held by Kueue until its queue admits it"
-        return record.model_copy(update={"state": StageState.QUEUED, "reason": job.reason or "Queued", "message": held})
+        return _queued(record, job, observed)
     pods = [pod for pod in observed.pods if pod.job == job.name]
     pod = max((p for p in pods if p.exit_code is None and not p.deleting), key=lambda p: (p.created, p.name), default=None)
     if pod is None and pods:
@@ -235,6 +234,19 @@ def _live_record(record: StageStatus, job: JobView, observed: Observed, now: dat
             "progress": _progress(record.progress, observed.progress.get(job.name), now),
         }
     )
+
+
+def _queued(record: StageStatus, job: JobView, observed: Observed) -> StageStatus:
+    """Its queue holds the Job: it waits for its turn, or had to give way to another. Neither is a failure."""
+    began = record.start_time is not None or job.start_time is not None
+    if (held := observed.held.get(job.name)) is not None:
+        reason, message = held
+    elif began:
+        reason, message = "Preempted", "stopped by its queue; goes on from its last checkpoint when it is admitted again"
+    else:
+        reason, message = "Queued", "held until its queue admits it"
+    changes = {"state": StageState.QUEUED, "reason": reason, "message": message[:1024], "node": None}
+    return record.model_copy(update=changes)
 
 
 def _why_not_running(pod: PodView) -> tuple[str | None, str | None]:

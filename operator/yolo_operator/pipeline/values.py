@@ -121,6 +121,13 @@ class PodView:
         return self.start_time is not None and self.exit_code is None and self.phase == "Running"
 
 
+class Held(NamedTuple):
+    """Why a queue holds a Job, in the queue's own words."""
+
+    reason: str
+    message: str
+
+
 class ClaimState(StrEnum):
     """Whether the workspace's claim is there."""
 
@@ -144,6 +151,8 @@ class Observed:
     """An older experiment that has the same workspace directory."""
     progress: Mapping[str, Progress] = field(default_factory=dict)
     """Live progress by Job name."""
+    held: Mapping[str, Held] = field(default_factory=dict)
+    """What the queue says of suspended Jobs, by name."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from world import World
@@ -149,6 +151,43 @@ def test_the_older_of_two_in_one_directory_is_the_rival() -> None:
     row = cache.experiments.get(NAMESPACE, "b")
     assert row is not None
     assert cache.observed(row).rival is None
+
+
+PLACES = ["", "a", "a/b", "a/b/c", "ab", "./a/", "stages/x", "stagesx"]
+OVERLAPS = {
+    ("", "stages/x"),
+    ("a", "a/b"),
+    ("a", "a/b/c"),
+    ("a", "./a/"),
+    ("a/b", "a/b/c"),
+    ("a/b", "./a/"),
+    ("a/b/c", "./a/"),
+}
+
+
+@pytest.mark.parametrize(("first", "second"), itertools.product(PLACES, repeat=2))
+def test_directories_overlap_when_one_lies_in_the_other(first: str, second: str) -> None:
+    def at(path: str) -> dict[str, str]:
+        return {"claimName": "data"} | ({"subPath": path} if path else {})
+
+    cache = Cache()
+    cache.put_experiment(body(1, "e1", "a", workspace=at(first)))
+    cache.put_experiment(body(2, "e2", "b", workspace=at(second)))
+    cache.put_experiment(body(3, "e3", "c", workspace=at(second) | {"claimName": "other"}))
+    rows = [cache.experiments.get(NAMESPACE, name) for name in "abc"]
+    overlap = first == second or (first, second) in OVERLAPS or (second, first) in OVERLAPS
+    assert [cache.observed(row).rival for row in rows if row] == [None, "a" if overlap else None, None]
+    # Whoever waited for the directory is told that it is free.
+    assert (Key(NAMESPACE, "b") in cache.remove_experiment(body(9, "e1", "a"))) is overlap
+
+
+def test_a_claim_from_a_template_is_its_experiments_alone() -> None:
+    cache = Cache()
+    cache.put_experiment(body(1, "e1", "a", workspace={"volumeClaimTemplate": {"storage": "1Gi"}}))
+    cache.put_experiment(body(2, "e2", "b", workspace={"claimName": "a-workspace"}))
+    cache.put_experiment(body(3, "e3", "c", workspace={"claimName": "c-workspace"}))
+    rows = [cache.experiments.get(NAMESPACE, name) for name in "abc"]
+    assert [cache.observed(row).rival for row in rows if row] == [None, "a", None]
 
 
 def test_leaving_a_directory_frees_it() -> None:
