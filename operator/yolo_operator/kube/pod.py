@@ -27,8 +27,6 @@ CONFIG_MOUNT = "/etc/yolo-operator"
 RUNNER_MOUNT = "/opt/yolo-operator"
 OWN_USER = 65532
 GPU = "nvidia.com/gpu"
-SEVERAL_GPUS = ("train", "retrain", "fine-tune")
-"""Stages that a toolkit runs on more than one GPU; TAO refuses more than one for anything else."""
 _WORKERS = re.compile(r"^  n_workers: \d+$", re.MULTILINE)
 
 
@@ -70,8 +68,8 @@ def effective_resources(spec: Spec, key: StageKey, *, own: bool) -> Resources:
     chosen = override.over(spec.resources).model_dump(exclude_none=True)
     chosen.setdefault("shared_memory", facts.default_shared_memory)
     gpus = 0 if own else facts.gpus(spec, key.group)
-    if key.name not in SEVERAL_GPUS:
-        gpus = min(gpus, 1)
+    # TAO refuses more than one GPU for anything but training.
+    gpus = gpus if key.trains else min(gpus, 1)
     if not gpus:
         chosen.pop("dra", None)
     if "dra" in chosen:
