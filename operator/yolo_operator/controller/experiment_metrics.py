@@ -16,7 +16,7 @@ from yolo_operator.controller import families
 from yolo_operator.controller.cache import Cache, ExperimentRow
 from yolo_operator.controller.families import Family
 from yolo_operator.controller.progress import LiveProgress
-from yolo_operator.kube.job import effective_resources
+from yolo_operator.kube.pod import effective_resources
 from yolo_operator.pipeline import times
 from yolo_operator.pipeline.values import StageKey
 
@@ -216,7 +216,7 @@ def _results(record: StageStatus, live: Progress | None) -> Numbers:
 
 def _gpu_count(spec: Spec, key: StageKey) -> int:
     try:
-        return effective_resources(spec, key).gpus or 0
+        return effective_resources(spec, key).devices or 0
     except (ValueError, LookupError):
         # A stage in status that this version's graph does not know.
         return 0

@@ -69,7 +69,7 @@ def job_manifest(experiment: Experiment, action: CreateJob, settings: JobSetting
 
 def device_claim_of(experiment: Experiment, action: CreateJob) -> DeviceClaim | None:
     """What the attempt's pod claims by dynamic resource allocation, if anything."""
-    return effective_resources(experiment.spec, action.run.key, own=action.run.image is None).dra
+    return effective_resources(experiment.spec, action.run.key).dra
 
 
 def final_patch(spec: Spec) -> Object:

@@ -19,7 +19,7 @@ from yolo_operator.kube.views import CONTAINER
 from yolo_operator.pipeline.graph import stage_override
 from yolo_operator.pipeline.names import workspace_claim
 from yolo_operator.pipeline.values import Experiment, StageKey, StageRun
-from yolo_operator.pipeline.work import GRACE_SECONDS, KEY_VARIABLE, METRICS_PORT
+from yolo_operator.pipeline.work import GRACE_SECONDS, KEY_VARIABLE, METRICS_PORT, stage_image
 from yolo_operator.toolkit.dialects import dialect
 from yolo_operator.toolkit.invocation import DATASET_MOUNT
 
@@ -33,7 +33,7 @@ _WORKERS = re.compile(r"^  n_workers: \d+$", re.MULTILINE)
 def pod_template(experiment: Experiment, run: StageRun, attempt: int, operator_image: str, runner_map: str) -> Object:
     """The pod template of a stage's Job, with instructions and experiment spec in its annotations."""
     spec, own = experiment.spec, run.image is None
-    wanted = effective_resources(spec, run.key, own=own)
+    wanted = effective_resources(spec, run.key)
     instructions = json.dumps({**run.instructions, "attempt": attempt}, separators=(",", ":"), ensure_ascii=False)
     pod: Object = {
         "restartPolicy": "Never",
@@ -61,13 +61,13 @@ def pod_template(experiment: Experiment, run: StageRun, attempt: int, operator_i
     }
 
 
-def effective_resources(spec: Spec, key: StageKey, *, own: bool) -> Resources:
+def effective_resources(spec: Spec, key: StageKey) -> Resources:
     """The stage's own resources field by field over the general ones, over the profile's."""
     facts = dialect(spec.toolkit.profile)
     override = stage_override(spec, key).resources or Resources()
     chosen = override.over(spec.resources).model_dump(exclude_none=True)
     chosen.setdefault("shared_memory", facts.default_shared_memory)
-    gpus = 0 if own else facts.gpus(spec, key.group)
+    gpus = 0 if stage_image(spec, key) is None else facts.gpus(spec, key.group)
     # TAO refuses more than one GPU for anything but training.
     gpus = gpus if key.trains else min(gpus, 1)
     if not gpus:

@@ -165,7 +165,7 @@ OVERLAPS = {
 }
 
 
-@pytest.mark.parametrize(("first", "second"), itertools.product(PLACES, repeat=2))
+@pytest.mark.parametrize(("first", "second"), list(itertools.product(PLACES, repeat=2)))
 def test_directories_overlap_when_one_lies_in_the_other(first: str, second: str) -> None:
     def at(path: str) -> dict[str, str]:
         return {"claimName": "data"} | ({"subPath": path} if path else {})
