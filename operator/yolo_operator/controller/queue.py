@@ -69,8 +69,12 @@ class WorkQueue(Generic[K]):
         self._tokens, self._filled = float(burst), self._clock()
 
     def add(self, key: K) -> None:
-        """Work on the key soon."""
-        if self._closed or key in self._dirty:
+        """Work on the key soon. That makes an appointment of later needless: each look makes its own next one."""
+        if self._closed:
+            return
+        if key in self._delayed:
+            self._delayed.pop(key)[1].cancel()
+        if key in self._dirty:
             return
         self.stats.adds += 1
         self._dirty.add(key)
@@ -81,7 +85,7 @@ class WorkQueue(Generic[K]):
 
     def add_after(self, key: K, seconds: float) -> None:
         """Work on the key after a while; the earliest of several such calls counts."""
-        if self._closed:
+        if self._closed or (key in self._dirty and key not in self._processing):
             return
         due = self._clock() + seconds
         if key in self._delayed:

@@ -19,6 +19,10 @@ from yolo_operator.controller.metrics import Listings, OperatorMetrics
 from yolo_operator.controller.queue import WorkQueue
 from yolo_operator.controller.sync import WATCHED, WATCHED_JOBS
 from yolo_operator.kube.cluster import Object
+from yolo_operator.kube.views import job_view
+
+SETTLE_SECONDS = 1.5
+"""How long news wait that decide nothing."""
 
 
 class NoDiffBase(kopf.DiffBaseStorage):
@@ -76,7 +80,12 @@ def registry(
     """Handlers for experiments, Jobs and Pods. Each is a few dictionary look-ups; none awaits, none raises."""
     handlers, listings = kopf.OperatorRegistry(), Listings()
 
-    def feed(kind: str, put: Callable[[Object], Key | None], remove: Callable[[Object], list[Key]]) -> Callable[..., Any]:
+    def feed(
+        kind: str,
+        put: Callable[[Object], Key | None],
+        remove: Callable[[Object], list[Key]],
+        pressing: Callable[[Object], bool] = lambda _: True,
+    ) -> Callable[..., Any]:
         async def on_event(event: Any, **_: Any) -> None:
             body = event["object"]
             deleted = event["type"] == "DELETED"
@@ -86,8 +95,10 @@ def registry(
             if event["type"] is None and listings.restarted(kind, place, body["metadata"]["uid"]):
                 metrics.watch_restarts.labels(kind).inc()
             for key in remove(body) if deleted else [put(body)]:
-                if key is not None:
+                if key is not None and (deleted or pressing(body)):
                     queue.add(key)
+                elif key is not None:
+                    queue.add_after(key, SETTLE_SECONDS)
 
         return on_event
 
@@ -97,14 +108,27 @@ def registry(
     kopf.on.event(resource.GROUP, resource.VERSION, resource.PLURAL, id="experiments", registry=handlers)(
         feed("experiment", cache.put_experiment, cache.remove_experiment)
     )
-    kopf.on.event("batch", "v1", "jobs", id="jobs", registry=handlers)(feed("job", cache.put_job, one(cache.remove_job)))
-    kopf.on.event("v1", "pods", id="pods", registry=handlers)(feed("pod", cache.put_pod, one(cache.remove_pod)))
+    kopf.on.event("batch", "v1", "jobs", id="jobs", registry=handlers)(
+        feed("job", cache.put_job, one(cache.remove_job), pressing=decides)
+    )
+    kopf.on.event("v1", "pods", id="pods", registry=handlers)(
+        feed("pod", cache.put_pod, one(cache.remove_pod), pressing=lambda _: False)
+    )
 
     @kopf.on.login(registry=handlers)
     async def login(**_: Any) -> kopf.ConnectionInfo:
         return await connection(config)
 
     return handlers
+
+
+def decides(job: Object) -> bool:
+    """Whether a Job's news let the experiment go on: that it ended, is going, or is held.
+
+    That its pod was made, or runs, is for people: it waits a moment, and is not written at all when the stage has ended by then.
+    """
+    view = job_view(job)
+    return view.finished or view.deleting or view.suspended
 
 
 async def connection(config: Configuration) -> kopf.ConnectionInfo:

@@ -188,7 +188,8 @@ def _stage_notices(before: StageStatus | None, after: StageStatus) -> Iterable[N
     for attempt in after.attempts or ():
         if attempt.number > past or not same:
             yield Notice(EventKind.WARNING, attempt.reason, f"stage {stage}, attempt {attempt.number}: {attempt.message}")
-    if after.attempt > (before.attempt if same and before else 0) and after.state is StageState.STARTING:
+    running = after.state is StageState.RUNNING
+    if running and not (same and before and before.state is StageState.RUNNING and before.attempt == after.attempt):
         yield Notice(EventKind.NORMAL, "StageStarted", f"stage {stage}: attempt {after.attempt} as Job {after.job}")
     done = after.state is StageState.SUCCEEDED
     if done and not (same and before and before.finish_time == after.finish_time):

@@ -133,3 +133,25 @@ async def test_ages() -> None:
     assert queue.oldest_seconds() == 2
     queue.done("a")
     assert queue.oldest_seconds() == 0
+
+
+async def test_a_key_that_is_wanted_now_keeps_no_appointment() -> None:
+    queue = WorkQueue[str]()
+    queue.add_after("a", 0.01)
+    queue.add("a")
+    queue.add_after("a", 0.01)
+    assert await queue.get() == "a"
+    queue.done("a")
+    await asyncio.sleep(0.03)
+    assert queue.depth == 0
+
+
+async def test_news_that_can_wait_come_after_the_work_that_is_going_on() -> None:
+    queue = WorkQueue[str]()
+    queue.add("a")
+    await queue.get()
+    queue.add_after("a", 0.01)
+    queue.done("a")
+    assert queue.depth == 0
+    await asyncio.sleep(0.03)
+    assert queue.depth == 1
