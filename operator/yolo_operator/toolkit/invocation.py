@@ -21,6 +21,8 @@ class DataPaths:
     validation_images: str
     validation_labels: str
     unlabelled_images: str | None = None
+    pseudo_labels: str | None = None
+    """A round's labels of the unlabelled images: a second source of training data."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from yolo_operator.api.experiment_spec import (
     TrainingConfig,
     Yolov4Config,
 )
+from yolo_operator.api.rounds import FineTune
 from yolo_operator.api.spec import Spec
 from yolo_operator.api.toolkit import Profile
 from yolo_operator.api.training import Retrain
@@ -54,7 +55,12 @@ _SIDES = re.compile(r"\(\s*([0-9.]+)\s*,\s*([0-9.]+)\s*\)")
 
 
 def experiment_text(
-    spec: Spec, data: DataPaths, *, anchors: Sequence[Sequence[float]] | None = None, pruned_model: str | None = None
+    spec: Spec,
+    data: DataPaths,
+    *,
+    anchors: Sequence[Sequence[float]] | None = None,
+    pruned_model: str | None = None,
+    fine_tune: FineTune | None = None,
 ) -> str:
     """The whole experiment spec of a stage, in protobuf's text format.
 
@@ -62,7 +68,9 @@ def experiment_text(
         spec: the experiment.
         data: where its images and labels lie in the container.
         anchors: computed anchors, [width, height] in network pixels; None: the experiment spec's own.
-        pruned_model: the model that a retraining starts from; None: the text is for the first training and what follows from it.
+        pruned_model: the model that a retraining or fine-tuning starts from; None: the text is for the first training and what
+            follows from it.
+        fine_tune: what a round's training changes; None: `pruned_model` is retrained.
 
     Raises:
         ValueError: when there are no anchors, or not the same number for every scale; when `spec.retrain` is missing.
@@ -71,7 +79,7 @@ def experiment_text(
     fields = [
         text.Field("random_seed", experiment.random_seed),
         *_fields("yolov4_config", _network(experiment.yolov4_config, anchors)),
-        *_fields("training_config", _training(spec, pruned_model)),
+        *_fields("training_config", _training(spec, pruned_model, fine_tune)),
         *_fields("eval_config", experiment.eval_config),
         *_fields("nms_config", experiment.nms_config),
         *_fields("augmentation_config", experiment.augmentation_config),
@@ -149,16 +157,19 @@ def _network(config: Yolov4Config, anchors: Sequence[Sequence[float]] | None) ->
     return config.model_copy(update=shapes)
 
 
-def _training(spec: Spec, pruned_model: str | None) -> TrainingConfig:
+def _training(spec: Spec, pruned_model: str | None, fine_tune: FineTune | None) -> TrainingConfig:
     config = spec.experiment_spec.training_config
     changes: dict[str, Any] = {}
     if config.n_workers is None and spec.toolkit.profile is not Profile.OPEN:
         changes["n_workers"] = TAO_WORKERS
     if pruned_model is not None:
-        if spec.retrain is None:
+        if spec.retrain is None and fine_tune is None:
             raise ValueError("a pruned model is trained again only when spec.retrain says how")
         changes |= {"pretrain_model_path": None, "pruned_model_path": in_workspace(spec, pruned_model)}
-        changes |= _retraining(config, spec.retrain)
+        if spec.retrain is not None:
+            changes |= {"enable_qat": spec.retrain.enable_qat, **_retraining(config, spec.retrain)}
+        if fine_tune is not None:
+            changes |= _retraining(config.model_copy(update=changes), fine_tune)
     else:
         for name in ("pretrain_model_path", "pruned_model_path"):
             path = getattr(config, name)
@@ -166,10 +177,9 @@ def _training(spec: Spec, pruned_model: str | None) -> TrainingConfig:
     return config.model_copy(update=changes)
 
 
-def _retraining(config: TrainingConfig, retrain: Retrain) -> dict[str, Any]:
+def _retraining(config: TrainingConfig, retrain: Retrain | FineTune) -> dict[str, Any]:
     return {
         "num_epochs": retrain.num_epochs,
-        "enable_qat": retrain.enable_qat,
         "checkpoint_interval": retrain.checkpoint_interval or min(config.checkpoint_interval, retrain.num_epochs),
         "batch_size_per_gpu": retrain.batch_size_per_gpu or config.batch_size_per_gpu,
         "learning_rate": retrain.learning_rate or config.learning_rate,
@@ -181,11 +191,18 @@ def _dataset(dataset: Dataset, data: DataPaths) -> text.Message:
     return text.Message(
         (
             text.Field("data_sources", _source(data.train_labels, data.train_images)),
+            *_pseudo_labels(data),
             text.Field("include_difficult_in_training", value=False),
             *_fields("target_class_mapping", class_mapping(dataset)),
             text.Field("validation_data_sources", _source(data.validation_labels, data.validation_images)),
         )
     )
+
+
+def _pseudo_labels(data: DataPaths) -> list[text.Field]:
+    if data.pseudo_labels is None or data.unlabelled_images is None:
+        return []
+    return [text.Field("data_sources", _source(data.pseudo_labels, data.unlabelled_images))]
 
 
 def _source(labels: str, images: str) -> text.Message:
