@@ -20,6 +20,8 @@ from yolo_operator.api import resource
 from yolo_operator.kube.cluster import EXPERIMENTS, JOBS, PODS, Object
 
 NODE = "node-1"
+LABELS = 40
+"""That a round accepts."""
 JOB_NAME = "batch.kubernetes.io/job-name"
 
 
@@ -57,7 +59,9 @@ Script = Mapping[tuple[str, str], Sequence[Outcome]]
 
 
 def default_map(stage: str, variant: str) -> float:
-    """mAP that a stage's model has: pruning costs more the more it takes."""
+    """mAP that a stage's model has: pruning costs more the more it takes, and two rounds gain something."""
+    if stage in ("fine-tune", "evaluate-round"):
+        return round(0.91 + 0.01 * min(int(variant), 2), 6)
     pruned = 0.05 * float(variant) if variant else 0.0
     return round(0.9 - pruned + (0.01 if stage.endswith("retrained") else 0.0), 6)
 
@@ -78,11 +82,12 @@ class JobSimulator:
         rng: random.Random | None = None,
         map_of: Callable[[str, str], float] = default_map,
         ratio_of: Callable[[str], float] = default_ratio,
+        labels_of: Callable[[int], int] = lambda _: LABELS,
     ) -> None:
         self.cluster = cluster
         self.script = script or {}
         self.rng = rng
-        self.map_of, self.ratio_of = map_of, ratio_of
+        self.map_of, self.ratio_of, self.labels_of = map_of, ratio_of, labels_of
         self.secret_missing = False
         """Containers wait for their Secret."""
         self.holds_jobs = False
@@ -354,6 +359,13 @@ class JobSimulator:
                 report["artifacts"] = [_artifact(instructions, "model", path, 25_000)]
             case "inference":
                 metrics = {"images": 24, "detections": 118}
+                directories = instructions["expect"]["directories"]
+                report["artifacts"] = [_artifact(instructions, made["name"], made["path"], 2048) for made in directories]
+            case "merge":
+                labels = self.labels_of(instructions["merge"]["round"])
+                metrics = {"images": labels // 4, "labels": labels, "droppedLabels": 118 - labels}
+                paths = {"labels": instructions["merge"]["output"], "provenance": instructions["merge"]["provenance"]}
+                report["artifacts"] = [_artifact(instructions, name, path, labels) for name, path in paths.items()]
         return {**report, "metrics": metrics}
 
     @property

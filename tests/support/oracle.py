@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from job_simulator import Outcome, Script
+from job_simulator import LABELS, Outcome, Script
 from yolo_operator.api.spec import parse_spec
 from yolo_operator.api.status import StageState, StageStatus
 from yolo_operator.pipeline import graph
@@ -73,7 +73,7 @@ def _record(key: graph.StageKey, map_of: Callable[[str, str], float], ratio_of: 
             "name": key.name,
             "variant": key.variant,
             "state": StageState.SUCCEEDED,
-            "metrics": {"mAP": map_of(key.name, key.variant), **ratio},
+            "metrics": {"mAP": map_of(key.name, key.variant), "labels": LABELS, **ratio},
             "artifacts": [model],
         }
     )

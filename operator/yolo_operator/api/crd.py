@@ -20,7 +20,7 @@ from yolo_operator.api.status import Status
 Schema = dict[str, Any]
 
 _DROPPED = {"title", "$defs", "additionalProperties", "default"}
-_LIST_KEYS = {"conditions": ["type"], "stages": ["name", "variant"]}
+_LIST_KEYS = {"conditions": ["type"], "stages": ["name", "variant"], "rounds": ["number"]}
 
 
 def structural(model: type[Model]) -> Schema:

@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from yolo_operator.api.base import OpenModel
+from yolo_operator.api.rounds import MOST_ROUNDS
 
 Text = Annotated[str, Field(max_length=1024)]
 Name = Annotated[str, Field(max_length=253)]
@@ -106,6 +107,12 @@ class Metrics(OpenModel):
     quantised_activations: int | None = None
     images: int | None = None
     detections: int | None = None
+    labels: int | None = None
+    """Pseudo-labels that join the training set (merge), and those that do not, as a whole and by class and reason."""
+    dropped_labels: int | None = None
+    labels_by_class: Annotated[dict[str, int] | None, Field(max_length=256)] = None
+    dropped_by_class: Annotated[dict[str, int] | None, Field(max_length=256)] = None
+    dropped_by_reason: Annotated[dict[str, int] | None, Field(max_length=16)] = None
 
 
 class Progress(OpenModel):
@@ -188,6 +195,28 @@ class Chosen(OpenModel):
     """Why it was chosen."""
 
 
+class RoundStatus(OpenModel):
+    """One pseudo-label round."""
+
+    number: int
+    kept: bool | None = None
+    """Whether its model goes on; absent while that is open."""
+    message: Text = ""
+    images: int | None = None
+    """Unlabelled images that joined the training set."""
+    labels: int | None = None
+    """Labels on them."""
+    dropped: int | None = None
+    """Detections that became no label."""
+    labels_by_class: Annotated[dict[str, int] | None, Field(max_length=256)] = None
+    dropped_by_class: Annotated[dict[str, int] | None, Field(max_length=256)] = None
+    dropped_by_reason: Annotated[dict[str, int] | None, Field(max_length=16)] = None
+    map_before: Annotated[float | None, Field(alias="mAPBefore")] = None
+    """mAP of the model that it began from."""
+    map_after: Annotated[float | None, Field(alias="mAPAfter")] = None
+    """mAP of its own model."""
+
+
 class Status(OpenModel):
     """What the operator knows of the experiment."""
 
@@ -209,5 +238,6 @@ class Status(OpenModel):
     retry: Annotated[str, Field(max_length=128)] | None = None
     """The retry annotation that was acted on."""
     chosen: Chosen | None = None
+    rounds: Annotated[list[RoundStatus] | None, Field(max_length=MOST_ROUNDS)] = None
     stages: Annotated[list[StageStatus] | None, Field(max_length=64)] = None
     conditions: Annotated[list[Condition] | None, Field(max_length=16)] = None

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from yolo_operator.api.spec import Spec
-from yolo_operator.api.status import StageState, StageStatus
+from yolo_operator.api.status import Metrics, StageState, StageStatus
 from yolo_operator.pipeline import keys
 from yolo_operator.pipeline.choice import Choice, Variant, best_retrained, choose
 from yolo_operator.pipeline.values import StageKey
@@ -20,6 +20,24 @@ Records = Mapping[StageKey, StageStatus]
 
 AWAITS_CHOICE = "the choice among the variants"
 AWAITS_RETRAINED = "the choice among the retrained candidates"
+
+
+@dataclass(frozen=True, slots=True)
+class RoundResult:
+    """What a pseudo-label round came to."""
+
+    number: int
+    start: StageKey | None
+    """The stage whose model it began from."""
+    before: float
+    """mAP of that model."""
+    metrics: Metrics
+    """Those of its merge."""
+    after: float | None = None
+    """mAP of its own model; None while it is open, or without one."""
+    kept: bool | None = None
+    """Whether its model goes on; None while that is open."""
+    message: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +60,10 @@ class Decisions:
     """The variant that goes on, once it is the only one."""
     message: str = ""
     """Why the winner is the winner."""
+    rounds: tuple[RoundResult, ...] = ()
+    """The pseudo-label rounds that have their labels."""
+    stopped: str = ""
+    """Why there are no further rounds; empty while there may be."""
 
 
 def after_sweep(spec: Spec, records: Records, so_far: Decisions) -> Decisions:

@@ -24,8 +24,13 @@ from yolo_operator.pipeline.keys import (
     RETRAIN,
     TRAIN,
     evaluate_pruned_key,
+    evaluate_round_key,
+    fine_tune_key,
+    merge_key,
     prune_key,
+    pseudo_label_key,
 )
+from yolo_operator.pipeline.rounds import after_labelling, after_tuning, rounds_of
 from yolo_operator.pipeline.values import StageKey
 from yolo_operator.toolkit.dialects import dialect
 
@@ -71,11 +76,12 @@ class Part:
     decide: Callable[[Spec, Records, Decisions], Decisions]
 
 
-def parts(spec: Spec) -> tuple[Part, ...]:  # noqa: ARG001 - rounds are as many parts as the spec asks for
+def parts(spec: Spec) -> tuple[Part, ...]:
     """The parts of the graph in order."""
     return (
         Part(_sweep, after_sweep),
         Part(_retraining, after_retraining),
+        *_rounds(spec),
         Part(_delivery, lambda _, __, decisions: decisions),
     )
 
@@ -108,6 +114,31 @@ def _retraining(spec: Spec, decisions: Decisions) -> tuple[Node, ...]:
     pairs = retrained_keys(spec, decisions)
     retrained = [Node(retrain, (EVALUATE,), awaits=decisions.awaits) for retrain, _ in pairs]
     return tuple(retrained + [Node(evaluated, (retrain,)) for retrain, evaluated in pairs])
+
+
+def _rounds(spec: Spec) -> list[Part]:
+    rounds = rounds_of(spec)
+    found: list[Part] = []
+    for number in range(1, rounds.count + 1 if rounds else 1):
+        found.append(Part(_labelling(number), after_labelling(number)))
+        found.append(Part(_tuning(number), after_tuning(number)))
+    return found
+
+
+def _labelling(number: int) -> Callable[[Spec, Decisions], tuple[Node, ...]]:
+    label, merge = pseudo_label_key(number), merge_key(number)
+    return lambda _, decisions: (
+        Node(label, decisions.after, awaits=decisions.awaits, unneeded=decisions.stopped),
+        Node(merge, (label,), unneeded=decisions.stopped),
+    )
+
+
+def _tuning(number: int) -> Callable[[Spec, Decisions], tuple[Node, ...]]:
+    tune, evaluate = fine_tune_key(number), evaluate_round_key(number)
+    return lambda _, decisions: (
+        Node(tune, (merge_key(number),), awaits=decisions.awaits, unneeded=decisions.stopped),
+        Node(evaluate, (tune,), unneeded=decisions.stopped),
+    )
 
 
 def _delivery(spec: Spec, decisions: Decisions) -> tuple[Node, ...]:

@@ -24,3 +24,23 @@ def prune_key(threshold: float) -> StageKey:
 def evaluate_pruned_key(threshold: float) -> StageKey:
     """The evaluation of one pruned variant."""
     return StageKey("evaluate-pruned", text.number(threshold))
+
+
+def pseudo_label_key(number: int) -> StageKey:
+    """Inference of a round, with the best model."""
+    return StageKey("pseudo-label", str(number))
+
+
+def merge_key(number: int) -> StageKey:
+    """What becomes of a round's inference: labels for training."""
+    return StageKey("merge", str(number))
+
+
+def fine_tune_key(number: int) -> StageKey:
+    """The training of a round."""
+    return StageKey("fine-tune", str(number))
+
+
+def evaluate_round_key(number: int) -> StageKey:
+    """The evaluation of a round's model."""
+    return StageKey("evaluate-round", str(number))

@@ -12,6 +12,7 @@ from yolo_operator.api.status import Chosen, StageState, StageStatus
 from yolo_operator.pipeline import graph, stages, times
 from yolo_operator.pipeline.decisions import Decisions
 from yolo_operator.pipeline.names import claim_name
+from yolo_operator.pipeline.rounds import round_statuses
 from yolo_operator.pipeline.summary import Ending, summarise
 from yolo_operator.pipeline.values import (
     Action,
@@ -70,6 +71,7 @@ def plan(experiment: Experiment, observed: Observed, now: datetime) -> Plan:
     _start_or_skip(experiment, observed, walk, ending, now)
     walk.actions += _strays(walk, observed)
     status = summarise(experiment, list(walk.records.values()), _chosen(walk), ending, now, walk.decisions.evaluation)
+    status = status.model_copy(update={"rounds": round_statuses(experiment.spec, walk.records, walk.decisions)})
     return Plan(
         status=status,
         actions=(*actions, *walk.actions),

@@ -97,6 +97,7 @@ def _lacking(stage: StageKey, report: Report) -> list[str]:
         "metrics.anchors": bool(report.metrics.anchors),
         "metrics.mAP": report.metrics.m_ap is not None,
         "metrics.parameterRatio": report.metrics.parameter_ratio is not None,
+        "metrics.labels": report.metrics.labels is not None,
         "artifacts": bool(report.artifacts),
     }
     wanted = _WANTED.get(stage.group, ())
@@ -110,6 +111,8 @@ _WANTED = {
     "evaluate": ("metrics.mAP",),
     "prune": ("metrics.parameterRatio", "artifacts"),
     "retrain": ("artifacts",),
+    "pseudo_label": ("artifacts",),
+    "merge": ("metrics.labels", "artifacts"),
     "fine_tune": ("artifacts",),
     "export": ("artifacts",),
 }

@@ -178,6 +178,7 @@ def notices(before: Status, after: Status) -> list[Notice]:
     found = [notice for record in after.stages or () for notice in _stage_notices(known.get(key_of(record)), record)]
     if after.chosen is not None and (before.chosen is None or before.chosen.variant != after.chosen.variant):
         found.append(Notice(EventKind.NORMAL, "VariantChosen", after.chosen.message))
+    found += _round_notices(before, after)
     return found + list(_condition_notices(before, after))
 
 
@@ -202,6 +203,14 @@ def _stage_notices(before: StageStatus | None, after: StageStatus) -> Iterable[N
         # A queue is no trouble.
         kind = EventKind.NORMAL if after.state is StageState.QUEUED else EventKind.WARNING
         yield Notice(kind, after.reason, f"stage {stage}: {after.message}")
+
+
+def _round_notices(before: Status, after: Status) -> Iterable[Notice]:
+    known = {one.number: one for one in before.rounds or ()}
+    for one in after.rounds or ():
+        decided = one.kept is not None and (one.number not in known or known[one.number].kept is not one.kept)
+        if decided:
+            yield Notice(EventKind.NORMAL, "RoundKept" if one.kept else "RoundNotKept", one.message)
 
 
 def _condition_notices(before: Status, after: Status) -> Iterable[Notice]:

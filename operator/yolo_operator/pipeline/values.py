@@ -26,6 +26,11 @@ class StageKey(NamedTuple):
         return "evaluate" if self.name.startswith("evaluate") else self.name.replace("-", "_")
 
     @property
+    def own(self) -> bool:
+        """Whether it is the operator's own: in its image, without a GPU."""
+        return self.name in ("prepare", "merge")
+
+    @property
     def trains(self) -> bool:
         """Whether it runs a training: it may have several GPUs, and it resumes from checkpoints."""
         return self.name in ("train", "retrain", "fine-tune")

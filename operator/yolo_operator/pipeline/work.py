@@ -7,7 +7,7 @@ the stage's own directory, whose name is taken from the digest over all the rest
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from yolo_operator.api.dataset import LabelFormat, LabelledImages
@@ -15,14 +15,17 @@ from yolo_operator.api.spec import Spec
 from yolo_operator.api.status import Artifact, StageStatus
 from yolo_operator.pipeline import graph
 from yolo_operator.pipeline.names import digest_of, stage_directory
+from yolo_operator.pipeline.rounds import rounds_of
 from yolo_operator.pipeline.values import Experiment, StageKey, StageRun
 from yolo_operator.toolkit.dialects import dialect
 from yolo_operator.toolkit.invocation import DATASET_MOUNT, SPEC_FILE, DataPaths, Invocation
-from yolo_operator.toolkit.spec_text import experiment_text
+from yolo_operator.toolkit.spec_text import experiment_text, label_names
 
 PREPARE_VERSION = 1
 """Raised when `prepare` writes something else for the same data; an operator upgrade alone never runs a stage again."""
 
+MERGE_VERSION = 1
+"""The same for `merge`."""
 KEY_VARIABLE = "YOLO_TOOLKIT_KEY"
 METRICS_PORT = 9402
 GRACE_SECONDS = 45
@@ -53,6 +56,13 @@ class Results:
             if name in artifacts:
                 return artifacts[name]
         raise LookupError(f"stage {key} recorded no model among its artifacts: {', '.join(artifacts) or 'none'}")
+
+    def artifact(self, key: StageKey, name: str) -> Artifact:
+        """The stage's artifact of that name."""
+        for artifact in self.stages[key].artifacts or ():
+            if artifact.name == name:
+                return artifact
+        raise LookupError(f"stage {key} recorded no artifact {name}")
 
     def pruned(self, key: StageKey) -> StageKey | None:
         """The prune stage that a retraining began from."""
@@ -102,7 +112,7 @@ def _with_directory(value: Any, directory: str) -> Any:
 
 def stage_image(spec: Spec, key: StageKey) -> str | None:
     """The image a stage runs in; None: the operator's own."""
-    return None if key == graph.PREPARE else spec.toolkit.image or dialect(spec.toolkit.profile).default_image
+    return None if key.own else spec.toolkit.image or dialect(spec.toolkit.profile).default_image
 
 
 def data_paths(spec: Spec, prepared: StageStatus) -> DataPaths:
@@ -200,12 +210,11 @@ def _prune(spec: Spec, key: StageKey, results: Results, directory: str) -> dict[
 def _evaluate(spec: Spec, key: StageKey, results: Results, directory: str) -> dict[str, Any]:
     source = _evaluated(key)
     trained = final_model(results) if source == graph.EXPORT else source
-    pruned = results.pruned(trained) if trained.name == "retrain" else None
     model = results.model(source)
     invocation = dialect(spec.toolkit.profile).evaluate(spec, directory, _absolute(spec, model))
     return {
         **_toolkit(spec, invocation, directory, model),
-        "experimentSpec": _text(spec, results, pruned=pruned),
+        "experimentSpec": _text(spec, results, pruned=_pruned(spec, results, trained)),
         "upstream": [results.digest(source)],
     }
 
@@ -217,7 +226,7 @@ def _export(spec: Spec, key: StageKey, results: Results, directory: str) -> dict
     invocation = dialect(spec.toolkit.profile).export(spec, directory, _absolute(spec, model), data)
     return {
         **_toolkit(spec, invocation, directory, model),
-        "experimentSpec": _text(spec, results, pruned=results.pruned(source) if source.name == "retrain" else None),
+        "experimentSpec": _text(spec, results, pruned=_pruned(spec, results, source)),
         "upstream": [results.digest(source)],
     }
 
@@ -229,8 +238,64 @@ def _inference(spec: Spec, key: StageKey, results: Results, directory: str) -> d
     invocation = dialect(spec.toolkit.profile).inference(spec, directory, _absolute(spec, model), images)
     return {
         **_toolkit(spec, invocation, directory, model),
-        "experimentSpec": _text(spec, results, pruned=results.pruned(source) if source.name == "retrain" else None),
+        "experimentSpec": _text(spec, results, pruned=_pruned(spec, results, source)),
         "upstream": [results.digest(source), results.stages[graph.PREPARE].fingerprint],
+    }
+
+
+def _pseudo_label(spec: Spec, key: StageKey, results: Results, directory: str) -> dict[str, Any]:
+    rounds, inference = rounds_of(spec), spec.inference
+    assert rounds is not None and inference is not None  # noqa: S101, PT018 - the graph has no rounds without both
+    threshold = rounds.threshold or inference.threshold
+    return _inference(
+        spec.model_copy(update={"inference": inference.model_copy(update={"threshold": threshold})}), key, results, directory
+    )
+
+
+def _merge(spec: Spec, key: StageKey, results: Results, directory: str) -> dict[str, Any]:
+    rounds, prepared = rounds_of(spec), results.stages[graph.PREPARE]
+    assert rounds is not None  # noqa: S101 - the graph has no rounds without it
+    label = StageKey("pseudo-label", key.variant)
+    found = results.artifact(label, "labels")
+    wanted = {
+        "labels": _absolute(spec, found),
+        "images": data_paths(spec, prepared).unlabelled_images,
+        "output": f"{directory}/labels",
+        "provenance": f"{directory}/provenance.jsonl",
+        "classes": label_names(spec.dataset),
+        "round": int(key.variant),
+        "model": results.model(final_model(results)).sha256,
+        **rounds.model_dump(
+            mode="json",
+            by_alias=True,
+            exclude_none=True,
+            include={
+                *("min_confidence", "min_confidence_per_class", "max_per_class", "min_per_image", "max_images", "uncertain"),
+            },
+        ),
+    }
+    upstream = [results.digest(label), prepared.fingerprint, MERGE_VERSION]
+    return {"task": "merge", "merge": wanted, "inputs": [_input(spec, found)], "upstream": upstream}
+
+
+def _fine_tune(spec: Spec, key: StageKey, results: Results, directory: str) -> dict[str, Any]:
+    rounds, prepared = rounds_of(spec), results.stages[graph.PREPARE]
+    assert rounds is not None  # noqa: S101 - the graph has no rounds without it
+    tuning, merge, start = rounds.fine_tune, StageKey("merge", key.variant), final_model(results)
+    model, labels = results.model(start), results.artifact(merge, "labels")
+    invocation = dialect(spec.toolkit.profile).train(
+        spec, directory, epochs=tuning.num_epochs, checkpoint=tuning.checkpoint, stage="fine_tune"
+    )
+    body = _toolkit(spec, invocation, directory, model)
+    data = replace(data_paths(spec, prepared), pseudo_labels=_absolute(spec, labels))
+    return {
+        **body,
+        "inputs": [*body["inputs"], _input(spec, labels)],
+        "experimentSpec": experiment_text(
+            spec, data, anchors=_anchors_of(spec, results), pruned_model=_absolute(spec, model), fine_tune=tuning
+        ),
+        "checkpoint": tuning.checkpoint,
+        "upstream": [results.digest(start), results.digest(merge), prepared.fingerprint],
     }
 
 
@@ -253,17 +318,31 @@ def _evaluated(key: StageKey) -> StageKey:
             return StageKey("prune", key.variant)
         case "evaluate-retrained":
             return StageKey("retrain", key.variant)
+        case "evaluate-round":
+            return StageKey("fine-tune", key.variant)
         case _:
             return graph.EXPORT
 
 
+def _pruned(spec: Spec, results: Results, source: StageKey) -> StageKey | None:
+    """The prune stage that a model's retraining began from; None: it was never retrained."""
+    if source.name == "retrain":
+        return results.pruned(source)
+    return results.chosen if source.name == "fine-tune" and spec.retrain is not None else None
+
+
+def _anchors_of(spec: Spec, results: Results) -> list[list[float]] | None:
+    """Computed anchors; None: the experiment spec's own."""
+    if spec.anchors is None:
+        return None
+    metrics = results.stages[graph.ANCHORS].metrics
+    return (metrics.anchors if metrics else None) or []
+
+
 def _text(spec: Spec, results: Results, *, pruned: StageKey | None = None) -> str:
-    anchors = None
-    if spec.anchors is not None:
-        metrics = results.stages[graph.ANCHORS].metrics
-        anchors = (metrics.anchors if metrics else None) or ()
     model = _absolute(spec, results.model(pruned)) if pruned else None
-    return experiment_text(spec, data_paths(spec, results.stages[graph.PREPARE]), anchors=anchors, pruned_model=model)
+    data = data_paths(spec, results.stages[graph.PREPARE])
+    return experiment_text(spec, data, anchors=_anchors_of(spec, results), pruned_model=model)
 
 
 def _toolkit(spec: Spec, invocation: Invocation, directory: str, model: Artifact | None = None) -> dict[str, Any]:
@@ -280,8 +359,12 @@ def _toolkit(spec: Spec, invocation: Invocation, directory: str, model: Artifact
     if invocation.resume is not None:
         body["resume"] = dict(invocation.resume)
     if model is not None:
-        body["inputs"] = [{"path": _absolute(spec, model), "bytes": model.bytes, "sha256": model.sha256}]
+        body["inputs"] = [_input(spec, model)]
     return body
+
+
+def _input(spec: Spec, artifact: Artifact) -> dict[str, Any]:
+    return {"path": _absolute(spec, artifact), "bytes": artifact.bytes, "sha256": artifact.sha256}
 
 
 def _absolute(spec: Spec, artifact: Artifact) -> str:
@@ -298,6 +381,10 @@ _BUILDERS: dict[str, _Builder] = {
     "evaluate-pruned": _evaluate,
     "retrain": _retrain,
     "evaluate-retrained": _evaluate,
+    "pseudo-label": _pseudo_label,
+    "merge": _merge,
+    "fine-tune": _fine_tune,
+    "evaluate-round": _evaluate,
     "export": _export,
     "evaluate-exported": _evaluate,
     "inference": _inference,

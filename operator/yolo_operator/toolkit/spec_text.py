@@ -101,6 +101,11 @@ def class_mapping(dataset: Dataset) -> dict[str, str]:
     return dict(sorted(dataset.classes.items()))
 
 
+def label_names(dataset: Dataset) -> dict[str, str]:
+    """The model's class to the name that a label file for training has to have: `class_mapping` the other way round."""
+    return {target: source for source, target in sorted(class_mapping(dataset).items(), reverse=True)}
+
+
 def in_workspace(spec: Spec, path: str) -> str:
     """An absolute path; a relative one counts from the workspace."""
     return path if path.startswith("/") else f"{spec.workspace.mount_path}/{path}"

@@ -92,9 +92,9 @@ class Dialect(ABC):
         *,
         epochs: int,
         checkpoint: str = "best",  # noqa: ARG002 - the runner chooses it; no command line does
-        stage: Literal["train", "retrain"] = "train",
+        stage: Literal["train", "retrain", "fine_tune"] = "train",
     ) -> Invocation:
-        """Training and retraining: the same command, only the experiment spec differs."""
+        """Training, retraining and fine-tuning: the same command, only the experiment spec differs."""
         result = f"{directory}/result"
         weights = {"directory": f"{result}/weights", "suffix": self.checkpoint_suffix}
         status = {"statusFile": f"{result}/{STATUS_FILE}"} if "train" in self.status_tasks else {}
