@@ -69,11 +69,12 @@ lint: venv  ## Style, types, imports between rooms, the runner's Python 3.6, gen
 	@$(PY) examples/build.py --check
 
 .PHONY: generate
-generate: venv  ## The CRD from the models (crds/ and the chart's copy), docs/metrics.md, the dashboards
+generate: venv  ## The CRD from the models (crds/ and the chart's copy), docs/metrics.md, the dashboards, tables from the chart
 	@mkdir -p crds $(CHART)/files/crds
 	$(PY) -m yolo_operator.api.crd $(CRD) $(CHART)/files/$(CRD)
 	$(PY) -m yolo_operator.controller.metrics_page docs/metrics.md
 	PYTHONPATH=hack $(PY) -m dashboards $(CHART)/files/dashboards
+	$(PY) hack/chart_docs.py
 
 .PHONY: generated-is-fresh
 generated-is-fresh: venv
@@ -85,6 +86,7 @@ generated-is-fresh: venv
 	@PYTHONPATH=hack $(PY) -m dashboards build/dashboards
 	@diff -rq build/dashboards $(CHART)/files/dashboards || { echo "the dashboards are not what hack/dashboards says: make generate"; exit 1; }
 	@cmp -s build/metrics.md docs/metrics.md || { echo "docs/metrics.md is not what the code says: make generate"; exit 1; }
+	@$(PY) hack/chart_docs.py --check
 
 .PHONY: alerts
 alerts: venv  ## The alerting rules' own tests (promtool, from Debian's prometheus)

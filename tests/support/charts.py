@@ -32,8 +32,9 @@ def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([HELM, *arguments], capture_output=True, text=True, check=False, timeout=60)
 
 
-def render(*settings: str) -> list[dict[str, Any]]:
+def render(*settings: str, values: Path | None = None) -> list[dict[str, Any]]:
     options = [word for setting in settings for word in ("--set", setting)]
+    options += ["--values", str(values)] if values else []
     result = helm("template", "yolo-operator", str(CHART), "--namespace", "yolo-system", *options)
     assert result.returncode == 0, result.stderr
     return [document for document in yaml.safe_load_all(result.stdout) if document]

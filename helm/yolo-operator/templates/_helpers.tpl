@@ -25,6 +25,15 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* Not the selector's: the Service and the NetworkPolicy must not take the test's pod for an operator. */}}
+{{- define "yolo-operator.testLabels" -}}
+app.kubernetes.io/name: {{ include "yolo-operator.name" . }}-test
+app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
 {{- define "yolo-operator.serviceAccountName" -}}
@@ -41,6 +50,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- else }}
 {{- printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) }}
 {{- end }}
+{{- end }}
+
+{{/* Whether a leader is elected: "true" or nothing. */}}
+{{- define "yolo-operator.elects" -}}
+{{- if or .Values.leaderElection.enabled (gt (int .Values.replicas) 1) }}true{{ end }}
 {{- end }}
 
 {{/* All that the operator may do. Secrets are not among it: the kubelet hands the toolkit's key to the stage's pod. */}}
@@ -77,4 +91,17 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - apiGroups: [""]
   resources: [events]
   verbs: [create, patch]
+{{- end }}
+
+{{/* With leader election, besides, in the operator's own namespace. */}}
+{{- define "yolo-operator.leaseRules" -}}
+# The Lease that tells who leads. A right to create cannot be bound to a name.
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  verbs: [create]
+# Taking, renewing and releasing it.
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  resourceNames: [{{ include "yolo-operator.fullname" . }}]
+  verbs: [get, patch]
 {{- end }}

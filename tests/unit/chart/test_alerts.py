@@ -99,7 +99,7 @@ def test_settings_of_metrics_reach_the_operator() -> None:
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     assert {"name": "YOLO_OPERATOR_METRICS_CLASSES", "value": "false"} in container["env"]
     assert {"name": "YOLO_OPERATOR_METRICS_EXPERIMENTS", "value": "100000"} in container["env"]
-    (monitor,) = of_kind(render("serviceMonitor.create=true"), "ServiceMonitor")
+    (monitor,) = of_kind(render("metrics.serviceMonitor.create=true"), "ServiceMonitor")
     assert monitor["spec"]["endpoints"][0]["honorLabels"] is True
 
 

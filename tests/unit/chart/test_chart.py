@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 import yaml
-from charts import CHART, VALUES, helm, needs_helm, of_kind, render
+from charts import CHART, ROOT, VALUES, helm, needs_helm, of_kind, render
+from world import World
+from yolo_operator.controller import checks
+from yolo_operator.kube.cluster import JOBS
 
-RIGHTS = {
-    ("yolo-operator.dev", "yoloexperiments"): {"get", "list", "watch"},
-    ("yolo-operator.dev", "yoloexperiments/status"): {"patch"},
-    ("batch", "jobs"): {"get", "list", "watch", "create", "patch", "delete"},
-    ("", "pods"): {"get", "list", "watch"},
-    ("", "pods/log"): {"get"},
-    ("", "configmaps"): {"get", "list", "create", "delete"},
-    ("", "persistentvolumeclaims"): {"get", "create"},
-    ("", "events"): {"create", "patch"},
-}
+from examples import NAMESPACE, small_spec
+
+RIGHTS = {(right.group, right.resource): set(right.verbs) for right in checks.RIGHTS}
+"""What the operator checks when it starts."""
 
 
 def rights(role: dict[str, Any]) -> dict[tuple[str, str], set[str]]:
@@ -28,6 +27,16 @@ def rights(role: dict[str, Any]) -> dict[tuple[str, str], set[str]]:
         for group in rule["apiGroups"]
         for resource in rule["resources"]
     }
+
+
+def stage_pod() -> dict[str, Any]:
+    """A training's pod, as the operator makes it."""
+    world = World(small_spec())
+    world.until(lambda: world.states().get("train") == "Running")
+    job = world.cluster.peek(JOBS, NAMESPACE, world.stage("train")["job"])
+    assert job is not None
+    template: dict[str, Any] = job["spec"]["template"]
+    return template
 
 
 def operators_pod() -> dict[str, Any]:
@@ -61,11 +70,44 @@ def test_or_in_named_namespaces_alone() -> None:
 
 
 @needs_helm
-def test_every_rule_says_why() -> None:
-    rules = (CHART / "templates" / "_helpers.tpl").read_text().split('"yolo-operator.rules"')[1].splitlines()
-    starts = [index for index, line in enumerate(rules) if line.startswith("- apiGroups")]
-    assert len(starts) == len(RIGHTS)
-    assert all(rules[index - 1].startswith("# ") for index in starts)
+def test_it_may_nothing_that_would_surprise_anybody() -> None:
+    for settings in ([], ["watchNamespaces={a}"], ["replicas=2"]):
+        documents = render(*settings)
+        own = [role for kind in ("Role", "ClusterRole") for role in of_kind(documents, kind)]
+        own = [role for role in own if not any("aggregate-to" in label for label in role["metadata"]["labels"])]
+        assert own
+        for (group, resource), verbs in [item for role in own for item in rights(role).items()]:
+            assert "*" not in (group, resource)
+            assert verbs <= {"get", "list", "watch", "create", "patch", "delete"}
+            assert resource not in ("secrets", "pods/exec", "serviceaccounts/token", "roles", "rolebindings", "nodes")
+            assert (group, resource) != ("yolo-operator.dev", "yoloexperiments") or verbs == {"get", "list", "watch"}
+
+
+@needs_helm
+def test_a_lease_is_taken_when_there_is_somebody_to_take_it_from() -> None:
+    for setting, elects in (
+        ("replicas=0", False),
+        ("replicas=1", False),
+        ("replicas=2", True),
+        ("leaderElection.enabled=true", True),
+    ):
+        documents = render(setting, "fullnameOverride=plates")
+        roles = [role for role in of_kind(documents, "Role") if role["metadata"]["name"] == "plates-lease"]
+        (deployment,) = of_kind(documents, "Deployment")
+        environment = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
+        assert ({"name": "YOLO_OPERATOR_LEASE", "value": "yolo-system/plates"} in environment) == elects
+        assert deployment["spec"]["strategy"]["type"] == ("RollingUpdate" if elects else "Recreate")
+        assert [role["metadata"]["namespace"] for role in roles] == ["yolo-system"] * elects
+        for role in roles:
+            assert [(rule.get("resourceNames"), rule["verbs"]) for rule in role["rules"]] == [
+                (None, ["create"]),
+                (["plates"], ["get", "patch"]),
+            ]
+
+
+def test_the_tables_in_the_documents_are_fresh() -> None:
+    result = subprocess.run([sys.executable, ROOT / "hack/chart_docs.py", "--check"], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
 
 
 @needs_helm
@@ -109,20 +151,61 @@ def test_the_crd_is_the_generated_one() -> None:
 
 @needs_helm
 def test_optional_parts() -> None:
-    assert of_kind(render(), "ServiceMonitor") == []
-    (monitor,) = of_kind(render("serviceMonitor.create=true", "serviceMonitor.labels.release=prom"), "ServiceMonitor")
-    assert monitor["metadata"]["labels"]["release"] == "prom"
-    assert {document["kind"] for document in render("rbac.create=false", "rbac.aggregate=false", "crds.install=false")} == {
-        "ServiceAccount",
-        "Service",
-        "Deployment",
+    least = render("rbac.create=false", "rbac.aggregate=false", "crds.install=false", "service.create=false")
+    assert {document["kind"] for document in least} == {"ServiceAccount", "Deployment"}
+    parts = {
+        "ServiceMonitor": "metrics.serviceMonitor.create=true",
+        "PodMonitor": "metrics.podMonitor.create=true",
+        "PodDisruptionBudget": "podDisruptionBudget.create=true",
+        "NetworkPolicy": "networkPolicy.create=true",
+        "ConfigMap": "argocd.healthConfigMap=true",
     }
+    usual = {document["kind"] for document in render()}
+    for kind, setting in parts.items():
+        assert {document["kind"] for document in render(setting)} - usual == {kind}
+    result = helm("template", "x", str(CHART), "--set", "metrics.serviceMonitor.create=true,service.create=false")
+    assert "metrics.serviceMonitor.create needs service.create" in result.stderr
+
+
+@needs_helm
+def test_the_health_rules_are_the_files() -> None:
+    (map_,) = of_kind(render("argocd.healthConfigMap=true"), "ConfigMap")
+    (rules,) = map_["data"].values()
+    assert rules.strip() == (CHART / "files" / "argocd-health.lua").read_text().strip()
+
+
+@needs_helm
+def test_the_pod_monitor_finds_stage_pods() -> None:
+    """Its labels and port are those of the Jobs that the operator makes."""
+    (monitor,) = of_kind(render("metrics.podMonitor.create=true"), "PodMonitor")
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    pod = stage_pod()
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    assert endpoint["port"] in [port["name"] for port in pod["spec"]["containers"][0]["ports"]]
 
 
 @needs_helm
 @pytest.mark.parametrize(
     "setting",
-    ["replica=1", "replicas=2", "image.tags=x", "log.level=loud", "watchNamespaces=all", "crds.keep=maybe", "image.digest=abc"],
+    [
+        "replica=1",
+        "replicas=-1",
+        "image.tags=x",
+        "image.repository=",
+        "image.digest=abc",
+        "log.level=loud",
+        "watchNamespaces=all",
+        "crds.keep=maybe",
+        "leaderElection.leaseSeconds=1",
+        "settings.workers=0",
+        "securityContext.privileged=true",
+        "tolerations[0].efect=NoSchedule",
+        "podDisruptionBudget.minAvailable=1",
+        "networkPolicy.apiServerCidrs={everywhere}",
+        "metrics.serviceMonitor.interval=often",
+        "metrics.podMonitor.label.a=b",
+        "extraObjects.kind=Secret",
+    ],
 )
 def test_wrong_values_are_refused(setting: str) -> None:
     result = helm("template", "yolo-operator", str(CHART), "--set", setting)
@@ -136,20 +219,43 @@ def test_lint() -> None:
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-def _leaves(values: dict[str, Any], prefix: str = "") -> list[str]:
+def test_the_schema_knows_every_value_and_nothing_else() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    assert set(_paths(VALUES)) <= set(_properties(schema))
+    for path in _sections(VALUES):
+        node = schema
+        for key in path:
+            node = node["properties"][key]
+        assert node["additionalProperties"] is False, path
+        own = VALUES
+        for key in path:
+            own = own[key]
+        assert set(node["properties"]) - {"global"} == set(own), path
+
+
+SECTIONS_AS_ONE = {"resources", "podSecurityContext", "securityContext"}
+"""Maps that are one value: what Kubernetes knows there is in the schema, what is set in values.yaml."""
+
+
+def _sections(values: dict[str, Any], path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    inner = [
+        found
+        for key, value in values.items()
+        if isinstance(value, dict) and value and key not in SECTIONS_AS_ONE
+        for found in _sections(value, (*path, key))
+    ]
+    return [path, *inner]
+
+
+def _paths(values: dict[str, Any], path: str = "") -> list[str]:
     found = []
     for key, value in values.items():
-        nested = isinstance(value, dict) and value and key != "resources"
-        found += _leaves(value, f"{prefix}{key}.") if nested else [f"{prefix}{key}"]
+        found += [f"{path}{key}"] + (_paths(value, f"{path}{key}.") if isinstance(value, dict) else [])
+    return [name for name in found if not name.startswith("resources.")]
+
+
+def _properties(schema: dict[str, Any], path: str = "") -> list[str]:
+    found = []
+    for key, inner in schema.get("properties", {}).items():
+        found += [f"{path}{key}", *_properties(inner, f"{path}{key}.")]
     return found
-
-
-def test_every_value_is_in_the_readme_and_in_the_schema() -> None:
-    readme = (CHART / "README.md").read_text()
-    schema = json.loads((CHART / "values.schema.json").read_text())
-    for path in _leaves(VALUES):
-        assert f"| `{path}` |" in readme, f"{path} is not in the README's table"
-        node = schema
-        for key in path.split("."):
-            assert node["additionalProperties"] is False
-            node = node["properties"][key]
