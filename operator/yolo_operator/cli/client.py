@@ -53,6 +53,15 @@ class Cluster:
             )
         return found
 
+    def patch(self, name: str, body: Object) -> Object:
+        """The experiment of that name after a merge patch; with metadata.resourceVersion only if nothing changed meanwhile."""
+        with _explained(f'{KIND} "{name}" is not in namespace "{self.namespace}"'):
+            stored: Object = self._objects.patch_namespaced_custom_object(
+                GROUP, VERSION, self.namespace, PLURAL, name, body,
+                _content_type="application/merge-patch+json", _request_timeout=(_CONNECT_SECONDS, _READ_SECONDS),
+            )  # fmt: skip
+        return stored
+
     def list(self, *, all_namespaces: bool = False) -> list[Object]:
         """All experiments of the namespace, or of the cluster."""
         timeout = (_CONNECT_SECONDS, _READ_SECONDS)
@@ -135,6 +144,10 @@ class Cluster:
         return tail
 
 
+class ChangedError(ClusterError):
+    """Somebody else was faster."""
+
+
 class _explained:  # noqa: N801 - reads as a word: `with _explained("…")`
     """Turns the client's exceptions into a `ClusterError` that says what to do."""
 
@@ -148,6 +161,8 @@ class _explained:  # noqa: N801 - reads as a word: `with _explained("…")`
         if isinstance(error, client.ApiException):
             if error.status == 404:
                 raise NotThereError(self._missing) from error
+            if error.status == 409:
+                raise ChangedError(_reason(error)) from error
             raise ClusterError(_reason(error)) from error
         if isinstance(error, HTTPError | OSError):
             raise ClusterError(f"the API server does not answer: {error}") from error

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,25 +14,14 @@ import yaml
 from rich.console import Console
 from rich.live import Live
 
-from yolo_operator.cli import tables, view
+from yolo_operator.cli import control, tables, view
 from yolo_operator.cli.client import Cluster, ClusterError
+from yolo_operator.cli.options import cluster_options
 from yolo_operator.cli.summary import Object, summarise
 from yolo_operator.cli.validate import experiments, problems
 from yolo_operator.cli.words import StageKey, outcome, outcome_message
 
 _LIVE_SECONDS = 2.0
-
-Command = Callable[..., Any]
-
-
-def _cluster_options(command: Command) -> Command:
-    for option in (
-        click.option("-n", "--namespace", help="Namespace; default: the context's."),
-        click.option("--context", envvar="YOLO_KUBECONTEXT", help="Context of the kubeconfig; default: the current one."),
-        click.option("--kubeconfig", type=click.Path(dir_okay=False), help="Kubeconfig; default: KUBECONFIG, ~/.kube/config."),
-    ):
-        command = option(command)
-    return command
 
 
 class _Group(click.Group):
@@ -54,7 +42,7 @@ def main() -> None:
 
 @main.command()
 @click.argument("name")
-@_cluster_options
+@cluster_options
 def watch(name: str, **where: str | None) -> None:
     """Follow an experiment until it ends.
 
@@ -107,7 +95,7 @@ def _watch_lines(cluster: Cluster, name: str, _: Console) -> Object | None:
 
 @main.command()
 @click.argument("name")
-@_cluster_options
+@cluster_options
 def status(name: str, **where: str | None) -> None:
     """Show an experiment as it stands."""
     cluster = Cluster(**where)
@@ -117,7 +105,7 @@ def status(name: str, **where: str | None) -> None:
 
 @main.command("list")
 @click.option("-A", "--all-namespaces", is_flag=True, help="Of the whole cluster.")
-@_cluster_options
+@cluster_options
 def list_(all_namespaces: bool, **where: str | None) -> None:
     """List experiments."""
     cluster = Cluster(**where)
@@ -131,7 +119,7 @@ def list_(all_namespaces: bool, **where: str | None) -> None:
 @main.command()
 @click.argument("name")
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
-@_cluster_options
+@cluster_options
 def summary(name: str, output: str, **where: str | None) -> None:
     """Show an experiment's results: precision by class, pruned variants, the exported model."""
     result = summarise(Cluster(**where).get(name))
@@ -171,6 +159,10 @@ def _validate_one(file: str, document: Object) -> int:
     if not found:
         click.echo(f"{file}: {name}: valid")
     return 1 if found else 0
+
+
+for command in control.COMMANDS:
+    main.add_command(command)
 
 
 if __name__ == "__main__":
