@@ -78,22 +78,17 @@ class Playground:
 
     async def end_pod(self, pod: Object, code: int, message: str) -> None:
         """The pod's container ended."""
-        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        now = _now()
         terminated = {"exitCode": code, "message": message, "reason": "Completed", "startedAt": now, "finishedAt": now}
-        status = {
-            "phase": "Failed" if code else "Succeeded",
-            "startTime": now,
-            "containerStatuses": [
-                {
-                    "name": "stage",
-                    "image": "x",
-                    "imageID": "x",
-                    "ready": False,
-                    "restartCount": 0,
-                    "state": {"terminated": terminated},
-                }
-            ],
-        }
+        await self._pod_is(pod, "Failed" if code else "Succeeded", {"terminated": terminated})
+
+    async def run_pod(self, pod: Object) -> None:
+        """The pod's container runs."""
+        await self._pod_is(pod, "Running", {"running": {"startedAt": _now()}})
+
+    async def _pod_is(self, pod: Object, phase: str, state: Object) -> None:
+        container = {"name": "stage", "image": "x", "imageID": "x", "ready": False, "restartCount": 0, "state": state}
+        status = {"phase": phase, "startTime": _now(), "containerStatuses": [container]}
         await self.cluster.patch(PODS, self.namespace, pod["metadata"]["name"], {"status": status}, subresource="status")
 
     def operator(self, **environment: str) -> OperatorProcess:
@@ -101,6 +96,10 @@ class Playground:
         process = OperatorProcess(self, environment)
         self.operators.append(process)
         return process
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 class OperatorProcess:
