@@ -11,8 +11,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from yolo_operator.api.dataset import LabelFormat, LabelledImages
+from yolo_operator.api.quantity import amount
 from yolo_operator.api.spec import Spec
 from yolo_operator.api.status import Artifact, StageStatus
+from yolo_operator.api.workspace import Retention
 from yolo_operator.pipeline import graph
 from yolo_operator.pipeline.names import digest_of, stage_directory
 from yolo_operator.pipeline.rounds import rounds_of
@@ -92,9 +94,20 @@ def stage_run(experiment: Experiment, key: StageKey, results: Results) -> StageR
         "progressSeconds": 3,
         "graceSeconds": GRACE_SECONDS,
         "metricsPort": METRICS_PORT,
+        **(_disk_care(spec) if key.trains else {}),
         **{name: value for name, value in body.items() if name != "upstream"},
     }
     return StageRun(key, digest, directory, instructions, text, stage_image(spec, key))
+
+
+def _disk_care(spec: Spec) -> dict[str, Any]:
+    """What a training is told about space on disk. It is no part of the digest: no result depends on it."""
+    care: dict[str, Any] = {}
+    if spec.workspace.min_free_space is not None:
+        care["minFreeBytes"] = int(amount(spec.workspace.min_free_space))
+    if spec.workspace.retention is Retention.DELETE_ON_SUCCESS:
+        care["keepCheckpoints"] = "artifacts"
+    return care
 
 
 def _with_directory(value: Any, directory: str) -> Any:
