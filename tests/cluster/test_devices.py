@@ -15,7 +15,7 @@ from yolo_operator.kube.errors import ApiError
 from examples import NAME, experiment, small_spec, tao_spec
 
 RESOURCE_CLAIMS = Kind("/apis/resource.k8s.io/v1", "resourceclaims")
-UUID = 'device.attributes["gpu.nvidia.com"].uuid == "GPU-18a3e86f-4c0e-cd9f-59c3-55488c4b0c24"'
+UUID = 'device.attributes["gpu.nvidia.com"].uuid == "GPU-82864c44-d125-bf84-645f-e800925bf730"'
 DRA = {"deviceClassName": "gpu.nvidia.com", "selectors": [UUID]}
 
 

@@ -225,7 +225,7 @@ def test_resources_of_a_stage_replace_the_general_ones_field_by_field() -> None:
     assert shm["emptyDir"] == {"medium": "Memory", "sizeLimit": "4Gi"}
 
 
-UUID = 'device.attributes["gpu.nvidia.com"].uuid == "GPU-18a3e86f-4c0e-cd9f-59c3-55488c4b0c24"'
+UUID = 'device.attributes["gpu.nvidia.com"].uuid == "GPU-82864c44-d125-bf84-645f-e800925bf730"'
 DRA = {"dra": {"deviceClassName": "gpu.nvidia.com", "selectors": [UUID], "count": 4}}
 
 
