@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 from yolo_operator.api.spec import Spec
 from yolo_operator.api.toolkit import Profile
 from yolo_operator.toolkit.dialects import Dialect, dialect
@@ -60,12 +61,33 @@ def test_facts() -> None:
     assert [known.checkpoint_suffix for known in (old, new, free)] == [".tlt", ".hdf5", ".pth"]
     assert [known.export_suffix for known in (old, new, free)] == [".etlt", ".onnx", ".onnx"]
     assert [known.default_gpus for known in (old, new, free)] == [1, 1, 0]
+    assert [known.needs_gpu for known in (old, new, free)] == [True, True, False]
+    assert [known.sees_cpu_limit for known in (old, new, free)] == [False, False, True]
     assert [known.default_shared_memory for known in (old, new, free)] == ["16Gi", "16Gi", "512Mi"]
     assert [known.run_as_user for known in (old, new, free)] == [None, None, 65532]
     assert [known.key for known in (old, new, free)] == [KeyUse.REQUIRED, KeyUse.OPTIONAL, KeyUse.NONE]
     assert [known.qat_on_pruned for known in (old, new, free)] == [False, False, True]
     assert [known.evaluates_export for known in (old, new, free)] == [False, False, True]
     assert new.environment == {"TELEMETRY_OPT_OUT": "1"}
+
+
+@pytest.mark.parametrize("name", ["tao", "tao_5", "cpu"])
+def test_without_a_gpu_runs_what_the_toolkit_runs_without(name: str, request: pytest.FixtureRequest) -> None:
+    make: Build = request.getfixturevalue(name)
+    facts = dialect(make().toolkit.profile)
+    assert facts.gpus(make(), "train") == facts.default_gpus
+    if facts.needs_gpu:
+        with pytest.raises(ValidationError, match="TAO looks for a GPU"):
+            make(resources={"gpus": 0})
+    else:
+        assert facts.gpus(make(resources={"gpus": 0}), "train") == 0
+
+
+def test_gpus_by_claim_are_counted_as_gpus(request: pytest.FixtureRequest) -> None:
+    make: Build = request.getfixturevalue("tao")
+    spec = make(resources={"dra": {"deviceClassName": "gpu.nvidia.com", "count": 4}})
+    command = dialect(spec.toolkit.profile).train(spec, DIRECTORY, epochs=80).argv
+    assert command[command.index("--gpus") + 1] == "4"
 
 
 def test_the_subcommand_comes_first_and_every_word_is_safe_in_a_shell(build: Build, data: DataPaths) -> None:
