@@ -27,7 +27,7 @@ def errors(raw: dict[str, Any]) -> dict[str, str]:
 
 
 def test_the_examples_are_accepted(examples: dict[str, Any]) -> None:
-    assert sorted(examples) == ["license-plate-cpu.yaml", "license-plate-tao.yaml"]
+    assert {"license-plate-cpu.yaml", "license-plate-tao.yaml"} <= set(examples)
     for manifest in examples.values():
         assert isinstance(parse_spec(manifest["spec"]), Spec)
         assert len(manifest["metadata"]["name"]) <= 63
