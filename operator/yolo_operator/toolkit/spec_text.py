@@ -35,7 +35,8 @@ TAO_WORKERS = 8
 """Loader workers of TAO when the spec has no `nWorkers`.
 
 TAO itself would start one for each CPU of the *node*, whatever the container's limit. 8 is the number of CPUs that NVIDIA asks
-for at least. It does not follow the stage's CPU limit: a changed limit must not make a finished training run again.
+for at least. It does not follow the stage's CPU limit here, where the digest is taken: a changed limit must not make a finished
+training run again. Where there is a limit, the Job's manifest puts it in.
 """
 
 # Fields stand in the order in which TAO's samples have them; what is not named here follows in the model's order.
