@@ -25,6 +25,7 @@ from yolo_operator.kube.cluster import (
     EVENTS,
     EXPERIMENTS,
     JOBS,
+    LEASES,
     PODS,
     Kind,
     Object,
@@ -35,7 +36,7 @@ from yolo_operator.pipeline.times import to_text
 
 T = TypeVar("T")
 
-KINDS = (EXPERIMENTS, JOBS, PODS, CONFIG_MAPS, CLAIMS, EVENTS, DEVICE_TEMPLATES)
+KINDS = (EXPERIMENTS, JOBS, PODS, CONFIG_MAPS, CLAIMS, EVENTS, DEVICE_TEMPLATES, LEASES)
 WITH_STATUS = (EXPERIMENTS, JOBS, PODS)
 """Kinds whose status is a subresource."""
 LONGEST_ANNOTATIONS = 256 * 1024

@@ -30,23 +30,32 @@ RIGHTS = (
 )
 
 
+LEASE_RIGHTS = (
+    Right("coordination.k8s.io", "leases", ("create",), "to make the Lease that tells who leads"),
+    Right("coordination.k8s.io", "leases", ("get", "patch"), "to take, renew and release it"),
+)
+"""With leader election, in the Lease's namespace. All but create may be bound to its name."""
+
+
 class NotReady(Exception):  # noqa: N818 - it is what the operator is
     """The cluster is not prepared for the operator; the message says what is missing."""
 
 
-async def check_cluster(cluster: Cluster, namespaces: tuple[str, ...]) -> None:
-    """Look for the CRD and the rights.
+async def check_cluster(cluster: Cluster, namespaces: tuple[str, ...], lease: tuple[str, str] | None = None) -> None:
+    """Look for the CRD and the rights; lease: namespace and name of the Lease, with leader election.
 
     Raises:
         NotReady: naming everything that is missing.
         ApiError: when the API server cannot be reached.
     """
+    wanted = [(namespace, "", right) for namespace in namespaces or ("",) for right in RIGHTS]
+    if lease is not None:
+        wanted += [(lease[0], lease[1], right) for right in LEASE_RIGHTS]
     missing = [
         f"{verb} {right.resource}{'.' + right.group if right.group else ''} in {namespace or 'all namespaces'} ({right.why})"
-        for namespace in namespaces or ("",)
-        for right in RIGHTS
+        for namespace, name, right in wanted
         for verb in right.verbs
-        if not await _allowed(cluster, namespace, right, verb)
+        if not await _allowed(cluster, namespace, right, verb, "" if verb == "create" else name)
     ]
     if missing:
         raise NotReady("the service account lacks rights; apply the chart's RBAC:\n  " + "\n  ".join(missing))
@@ -62,9 +71,16 @@ async def check_cluster(cluster: Cluster, namespaces: tuple[str, ...]) -> None:
         raise
 
 
-async def _allowed(cluster: Cluster, namespace: str, right: Right, verb: str) -> bool:
-    name, _, subresource = right.resource.partition("/")
-    attributes = {"verb": verb, "group": right.group, "resource": name, "subresource": subresource, "namespace": namespace}
+async def _allowed(cluster: Cluster, namespace: str, right: Right, verb: str, name: str) -> bool:
+    resource_name, _, subresource = right.resource.partition("/")
+    attributes = {
+        "verb": verb,
+        "group": right.group,
+        "resource": resource_name,
+        "subresource": subresource,
+        "namespace": namespace,
+        "name": name,
+    }
     review = {
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SelfSubjectAccessReview",

@@ -140,6 +140,7 @@ LAST_EVENT = Family("yolo_operator_watch_last_event_timestamp_seconds", "gauge",
 LAST_RESYNC = Family(
     "yolo_operator_last_resync_timestamp_seconds", "gauge", "When all objects were last listed and compared with success"
 )
+LEADER = Family("yolo_operator_leader", "gauge", "1 while this replica leads, 0 while it stands by")
 GHOSTS = Family("yolo_operator_resync_ghosts_total", "counter", "Objects that were gone without a word", ("kind",))
 CACHE_OBJECTS = Family("yolo_operator_cache_objects", "gauge", "Objects in the cache", ("kind",))
 PROGRESS_INTERVAL = Family(
@@ -174,7 +175,7 @@ OF_STAGES = (
     LEARNING_RATE, ETA, MAP, AVERAGE_PRECISION, RATIO, ARTIFACT_BYTES, GPU_SECONDS,
 )  # fmt: skip
 OF_OPERATOR = (
-    RECONCILES, RECONCILE_ERRORS, REQUESTS, WATCH_EVENTS, WATCH_RESTARTS, LAST_EVENT, LAST_RESYNC, GHOSTS, CACHE_OBJECTS,
+    RECONCILES, RECONCILE_ERRORS, REQUESTS, WATCH_EVENTS, WATCH_RESTARTS, LAST_EVENT, LAST_RESYNC, LEADER, GHOSTS, CACHE_OBJECTS,
     PROGRESS_INTERVAL, OMITTED, QUEUE_OLDEST, QUEUE_DEPTH, QUEUE_ADDS, QUEUE_RETRIES, QUEUE_WAITED, QUEUE_WORKED,
     QUEUE_UNFINISHED, QUEUE_LONGEST,
 )  # fmt: skip

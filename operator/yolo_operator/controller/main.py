@@ -7,19 +7,23 @@ import asyncio
 import contextlib
 import json
 import logging
+import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Coroutine
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import kopf
+from kubernetes.aio.client import Configuration
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from yolo_operator import __version__
 from yolo_operator.controller import server, watch
 from yolo_operator.controller.cache import Cache, Key
 from yolo_operator.controller.checks import NotReady, check_cluster
+from yolo_operator.controller.lease import Elector, Fenced, LeaseLost
 from yolo_operator.controller.metrics import OperatorMetrics, StateCollector
 from yolo_operator.controller.progress import ProgressReader
 from yolo_operator.controller.queue import WorkQueue
@@ -29,11 +33,12 @@ from yolo_operator.controller.settings import Settings, SettingsError
 from yolo_operator.controller.sync import Synchroniser
 from yolo_operator.controller.worker import work
 from yolo_operator.kube.client import KubernetesCluster, configuration
+from yolo_operator.kube.cluster import Cluster
 from yolo_operator.kube.errors import ApiError
 from yolo_operator.kube.runner_map import runner_manifest, runner_source
 
 STUCK_SECONDS = 300
-"""A key older than this says that the queue does not move."""
+"""A key that is worked on for longer, or so long a time without any that is done, says that the queue does not move."""
 CATCH_UP_SECONDS = 10
 """What reconciles in flight get to finish at shutdown."""
 
@@ -60,106 +65,203 @@ def configure_logging(settings: Settings) -> None:
     logging.getLogger("kopf.objects").setLevel(logging.WARNING)
 
 
+@dataclass(slots=True)
+class Operator:
+    """The parts that work together for as long as the process may work."""
+
+    settings: Settings
+    metrics: OperatorMetrics
+    config: Configuration
+    cache: Cache
+    queue: WorkQueue[Key]
+    recorder: Recorder
+    reconciler: Reconciler
+    synchroniser: Synchroniser
+    reader: ProgressReader
+
+    async def serve(self, stop: asyncio.Event) -> None:
+        """Fill the cache, then work until a signal comes."""
+        self.metrics.leader.set(1)
+        if not await _unless(stop, self.synchroniser.once()):
+            return
+        logger.info("cache filled: %d experiments, %d jobs", len(self.cache.experiments), len(self.cache.jobs))
+        settings = self.settings
+        background = [
+            self.recorder.run(),
+            self.synchroniser.run(settings.resync_seconds),
+            self.reader.run(time.monotonic),
+        ]
+        workers = [work(self.queue, self.reconciler, self.metrics) for _ in range(settings.workers)]
+        async with _running(background), _running(workers) as tasks:
+            # From here on kopf hears the signals; one that came before is in `stop`.
+            await kopf.operator(
+                registry=watch.registry(
+                    self.cache, self.queue, self.metrics, self.config, by_namespace=bool(settings.namespaces)
+                ),
+                settings=watch.operator_settings(),
+                clusterwide=not settings.namespaces,
+                namespaces=settings.namespaces,
+                stop_flag=stop,
+            )
+            logger.info("shutting down")
+            self.queue.close()
+            await asyncio.wait(tasks, timeout=CATCH_UP_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.recorder.drain(), CATCH_UP_SECONDS / 2)
+
+    def problem(self) -> str | None:
+        """Why the process should be started anew, if it should."""
+        if (seconds := self.queue.longest_seconds()) > STUCK_SECONDS:
+            return f"an experiment has been worked on for {seconds:.0f} s"
+        if (seconds := self.queue.still_seconds()) > STUCK_SECONDS:
+            return f"the work queue has not moved for {seconds:.0f} s"
+        # Watches may be silent for hours; the periodic list is what proves that the API server is heard.
+        last = self.synchroniser.last
+        if last is not None and time.monotonic() - last > 4 * self.settings.resync_seconds:
+            return f"no complete list of objects for {time.monotonic() - last:.0f} s"
+        return None
+
+
+def assemble(
+    settings: Settings, registry: CollectorRegistry, metrics: OperatorMetrics, config: Configuration, cluster: Cluster
+) -> Operator:
+    """Put the parts together."""
+    cache = Cache()
+    queue = WorkQueue[Key](waited=metrics.queue_waited, worked=metrics.queue_worked)
+    recorder = Recorder(cluster, _now)
+    runner = runner_manifest(runner_source())
+    reconciler = Reconciler(cluster, cache, recorder, _now, settings.image, runner)
+    registry.register(
+        StateCollector(cache, queue, reconciler.progress, classes=settings.metrics_classes, limit=settings.metrics_experiments)
+    )
+    synchroniser = Synchroniser(
+        cluster, cache, queue, metrics, namespaces=settings.namespaces, runner_name=runner["metadata"]["name"]
+    )
+    reader = ProgressReader(
+        cluster,
+        cache,
+        queue,
+        reconciler.progress,
+        seconds=settings.progress_seconds,
+        budget=settings.progress_requests_per_second,
+        interval=metrics.progress_interval,
+    )
+    return Operator(settings, metrics, config, cache, queue, recorder, reconciler, synchroniser, reader)
+
+
 async def run(settings: Settings) -> None:
     """Serve until a signal comes.
 
     Raises:
         NotReady: when the cluster is not prepared.
         ApiError: when the API server cannot be reached at start.
+        LeaseLost: when another replica may lead; this process must not go on.
     """
-    metrics_registry = CollectorRegistry()
-    metrics = OperatorMetrics(metrics_registry)
-    ProcessCollector(registry=metrics_registry)
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    registry = CollectorRegistry()
+    metrics = OperatorMetrics(registry)
+    ProcessCollector(registry=registry)
     config = await configuration()
     cluster = KubernetesCluster(config, user_agent=f"yolo-operator/{__version__}", observer=metrics.request)
+    elector = None
+    if settings.lease is not None:
+        elector = Elector(cluster, settings.lease, monotonic=time.monotonic, wall=_now)
+    fenced: Cluster = cluster if elector is None else Fenced(cluster, lambda: elector.leads)
+    operator = assemble(settings, registry, metrics, config, fenced)
+    app = server.application(registry, health=operator.problem, ready=lambda: not_ready(operator, elector))
     try:
-        await check_cluster(cluster, settings.namespaces)
-        cache = Cache()
-        queue = WorkQueue[Key](waited=metrics.queue_waited, worked=metrics.queue_worked)
-        recorder = Recorder(cluster, _now)
-        runner = runner_manifest(runner_source())
-        reconciler = Reconciler(cluster, cache, recorder, _now, settings.image, runner)
-        metrics_registry.register(
-            StateCollector(
-                cache, queue, reconciler.progress, classes=settings.metrics_classes, limit=settings.metrics_experiments
-            )
-        )
-        synchroniser = Synchroniser(
-            cluster, cache, queue, metrics, namespaces=settings.namespaces, runner_name=runner["metadata"]["name"]
-        )
-        reader = ProgressReader(
-            cluster,
-            cache,
-            queue,
-            reconciler.progress,
-            seconds=settings.progress_seconds,
-            budget=settings.progress_requests_per_second,
-            interval=metrics.progress_interval,
-        )
-        web = await server.serve(
-            server.application(
-                metrics_registry, health=lambda: _health(queue, synchroniser, settings), ready=lambda: _ready(synchroniser)
-            ),
-            settings.host,
-            settings.port,
-        )
-        await synchroniser.once()
-        logger.info("cache filled: %d experiments, %d jobs", len(cache.experiments), len(cache.jobs))
-        background = [recorder.run(), synchroniser.run(settings.resync_seconds), reader.run(time.monotonic)]
-        workers = [work(queue, reconciler, metrics) for _ in range(settings.workers)]
-        async with _running(background), _running(workers) as tasks:
-            await kopf.operator(
-                registry=watch.registry(cache, queue, metrics, config, by_namespace=bool(settings.namespaces)),
-                settings=watch.operator_settings(),
-                clusterwide=not settings.namespaces,
-                namespaces=settings.namespaces,
-            )
-            logger.info("shutting down")
-            queue.close()
-            await asyncio.wait(tasks, timeout=CATCH_UP_SECONDS)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(recorder.drain(), CATCH_UP_SECONDS / 2)
+        web = await server.serve(app, settings.host, settings.port)
+        if await _unless(stop, _prepared(cluster, settings)):
+            await (operator.serve(stop) if elector is None else _lead(operator, elector, stop))
         await web.cleanup()
     finally:
         await cluster.close()
 
 
+async def _prepared(cluster: Cluster, settings: Settings) -> None:
+    lease = settings.lease
+    while True:
+        try:
+            return await check_cluster(cluster, settings.namespaces, (lease.namespace, lease.name) if lease else None)
+        except ApiError as error:
+            # A replica that lost its lease to an outage starts right into it; ending again would only be punished with a delay.
+            if lease is None or not error.may_pass:
+                raise
+            logger.warning("the API server does not answer; tried again in %.0f s: %s", lease.retry_seconds, error)
+            await asyncio.sleep(lease.retry_seconds)
+
+
+async def _lead(operator: Operator, elector: Elector, stop: asyncio.Event) -> None:
+    """Stand by, lead, give the lease back when nothing works any more."""
+    operator.metrics.leader.set(0)
+    if not await _unless(stop, elector.acquire()):
+        return
+    try:
+        async with _running([elector.hold()]):
+            await operator.serve(stop)
+    finally:
+        operator.metrics.leader.set(0)
+        await elector.release()
+
+
+def not_ready(operator: Operator, elector: Elector | None) -> str | None:
+    """Why the replica is not ready: a leader has to have its caches full, a standby to be able to take over at any moment."""
+    if elector is not None and not elector.leads:
+        longest = elector.settings.seconds
+        heard = elector.heard
+        silent = heard is None or time.monotonic() - heard > longest
+        return f"standing by, but the API server has not told of the lease for {longest} s" if silent else None
+    return None if operator.synchroniser.last is not None else "the cache is being filled"
+
+
+async def _unless(stop: asyncio.Event, coroutine: Coroutine[Any, Any, None]) -> bool:
+    """Run it to its end unless the process is asked to stop before; whether it came to its end."""
+    task, stopped = asyncio.create_task(coroutine), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait([task, stopped], return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            return False
+        task.result()
+        return True
+    finally:
+        for each in (task, stopped):
+            each.cancel()
+        await asyncio.gather(task, stopped, return_exceptions=True)
+
+
 @contextlib.asynccontextmanager
 async def _running(coroutines: list[Coroutine[Any, Any, None]]) -> AsyncIterator[list[asyncio.Task[None]]]:
-    """Tasks beside the body. One that ends with an error ends the process: a half-working operator helps nobody."""
+    """Tasks beside the body. One that ends with an error ends the body, with that error: a half-working operator helps nobody."""
     tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
     body = asyncio.current_task()
+    failures: list[BaseException] = []
 
     def ended(task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and task.exception() is not None and body is not None:
-            logger.critical("a background task failed", exc_info=task.exception())
-            body.cancel()
+        if not task.cancelled() and (error := task.exception()) is not None and body is not None:
+            if not failures:
+                body.cancel()
+            failures.append(error)
 
     for task in tasks:
         task.add_done_callback(ended)
     try:
         yield tasks
+    except asyncio.CancelledError:
+        if failures and body is not None:
+            body.uncancel()
+            raise failures[0] from None
+        raise
     finally:
         for task in tasks:
+            task.remove_done_callback(ended)
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-def _health(queue: WorkQueue[Key], synchroniser: Synchroniser, settings: Settings) -> str | None:
-    if queue.busy and queue.oldest_seconds() > STUCK_SECONDS:
-        return f"the work queue has not moved for {queue.oldest_seconds():.0f} s"
-    # Watches may be silent for hours; the periodic list is what proves that the API server is heard.
-    if synchroniser.last is not None and time.monotonic() - synchroniser.last > 4 * settings.resync_seconds:
-        return f"no complete list of objects for {time.monotonic() - synchroniser.last:.0f} s"
-    return None
-
-
-def _ready(synchroniser: Synchroniser) -> str | None:
-    return None if synchroniser.last is not None else "the cache is being filled"
 
 
 def main() -> None:
@@ -175,6 +277,8 @@ def main() -> None:
         asyncio.run(run(settings))
     except (SettingsError, NotReady) as error:
         sys.exit(f"yolo-operator: {error}")
+    except LeaseLost as error:
+        sys.exit(f"yolo-operator: {error}; another replica goes on, and this one starts anew to stand by")
     except ApiError as error:
         sys.exit(f"yolo-operator: the API server did not answer as expected: {error}")
 

@@ -31,6 +31,7 @@ class OperatorMetrics:
         self.watch_restarts = families.WATCH_RESTARTS.instrument(registry)
         self.last_event = families.LAST_EVENT.instrument(registry)
         self.last_resync = families.LAST_RESYNC.instrument(registry)
+        self.leader = families.LEADER.instrument(registry)
         self.ghosts = families.GHOSTS.instrument(registry)
         self.progress_interval = families.PROGRESS_INTERVAL.instrument(registry)
         self.queue_waited = families.QUEUE_WAITED.instrument(registry).labels(QUEUE)

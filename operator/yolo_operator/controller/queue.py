@@ -63,6 +63,7 @@ class WorkQueue(Generic[K]):
         self._dirty: set[K] = set()
         self._failures: dict[K, int] = {}
         self._delayed: dict[K, tuple[float, asyncio.TimerHandle]] = {}
+        self._moved = self._clock()
         self._wake = asyncio.Event()
         self._closed = False
         self._rate, self._burst = rate, float(burst)
@@ -140,6 +141,7 @@ class WorkQueue(Generic[K]):
     def done(self, key: K) -> None:
         """The worker is through with the key."""
         began = self._processing.pop(key, None)
+        self._moved = self._clock()
         if self._worked is not None and began is not None:
             self._worked.observe(self._clock() - began)
         if key in self._dirty:
@@ -177,6 +179,11 @@ class WorkQueue(Generic[K]):
     def longest_seconds(self) -> float:
         """Time spent so far on the key that is worked on for longest."""
         return self._clock() - min(self._processing.values()) if self._processing else 0.0
+
+    def still_seconds(self) -> float:
+        """For how long keys have waited or been worked on without one being done; 0 when there are none."""
+        starts = [*self._since.values(), *self._processing.values()]
+        return self._clock() - max(self._moved, min(starts)) if starts else 0.0
 
     def _due(self, key: K) -> None:
         self._delayed.pop(key, None)

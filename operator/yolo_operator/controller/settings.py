@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import os
+import socket
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from yolo_operator.controller.lease import LeaseSettings
+
+SHORTEST_LEASE = 6
+"""Seconds. A shorter one is lost to a slow answer."""
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
@@ -34,6 +40,8 @@ class Settings:
     """Whether classes have series of their own."""
     metrics_experiments: int = 500
     """Experiments that have series of their own."""
+    lease: LeaseSettings | None = None
+    """The Lease that tells who leads; absent: the only replica."""
     log_level: str = "INFO"
     log_format: str = "text"
 
@@ -66,6 +74,7 @@ class Settings:
             progress_seconds=_number(environment, "YOLO_OPERATOR_PROGRESS_SECONDS", 5),
             metrics_classes=_switch(environment, "YOLO_OPERATOR_METRICS_CLASSES", default=True),
             metrics_experiments=_number(environment, "YOLO_OPERATOR_METRICS_EXPERIMENTS", 500),
+            lease=_lease(environment),
             log_level=log_level,
             log_format=log_format,
         )
@@ -76,6 +85,20 @@ def _switch(environment: Mapping[str, str], name: str, *, default: bool) -> bool
     if text not in ("true", "false"):
         raise SettingsError(f"{name} is {text!r}: it must be true or false")
     return text == "true"
+
+
+def _lease(environment: Mapping[str, str]) -> LeaseSettings | None:
+    text = environment.get("YOLO_OPERATOR_LEASE", "")
+    if not text:
+        return None
+    namespace, _, name = text.partition("/")
+    if not namespace or not name or "/" in name:
+        raise SettingsError(f"YOLO_OPERATOR_LEASE is {text!r}: it must be NAMESPACE/NAME")
+    seconds = _number(environment, "YOLO_OPERATOR_LEASE_SECONDS", 15)
+    if seconds < SHORTEST_LEASE:
+        raise SettingsError(f"YOLO_OPERATOR_LEASE_SECONDS is {seconds}: it must be at least {SHORTEST_LEASE}")
+    # A container that starts again in the same pod is another holder: it waits like everybody else.
+    return LeaseSettings(namespace, name, f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}", seconds)
 
 
 def _number(environment: Mapping[str, str], name: str, default: int) -> int:

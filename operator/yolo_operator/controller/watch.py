@@ -70,7 +70,8 @@ def operator_settings() -> kopf.OperatorSettings:
     settings.watching.chunk_size = 500
     settings.watching.label_selectors["batch", "v1", "jobs"] = WATCHED_JOBS
     settings.watching.label_selectors["v1", "pods"] = WATCHED
-    settings.process.ultimate_exiting_timeout = 10
+    # From the signal on: kopf's own end, work in flight, Events, the Lease. The pod has 30 s.
+    settings.process.ultimate_exiting_timeout = 25
     return settings
 
 

@@ -31,6 +31,7 @@ CLAIMS = Kind("/api/v1", "persistentvolumeclaims")
 EVENTS = Kind("/api/v1", "events")
 DEVICE_TEMPLATES = Kind("/apis/resource.k8s.io/v1", "resourceclaimtemplates")
 """Only where spec asks for GPUs by resource claim."""
+LEASES = Kind("/apis/coordination.k8s.io/v1", "leases")
 ACCESS_REVIEWS = Kind("/apis/authorization.k8s.io/v1", "selfsubjectaccessreviews")
 
 

@@ -22,6 +22,11 @@ class ApiError(Exception):
         return self.status == 409
 
     @property
+    def may_pass(self) -> bool:
+        """Nothing is wrong with the request: there was no answer, or the server could not or would not work just then."""
+        return self.status in (0, 429) or self.status >= 500
+
+    @property
     def not_found(self) -> bool:
         """There is no such object."""
         return self.status == 404

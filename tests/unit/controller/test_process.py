@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+import time
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -12,16 +15,17 @@ from memory_cluster import MemoryCluster, finish
 from prometheus_client import CollectorRegistry, generate_latest
 from world import World
 from yolo_operator.api.status import Progress
-from yolo_operator.controller import server
+from yolo_operator.controller import main, server
 from yolo_operator.controller.cache import Key
 from yolo_operator.controller.checks import RIGHTS, NotReady, check_cluster
+from yolo_operator.controller.lease import Elector, LeaseLost, LeaseSettings
 from yolo_operator.controller.main import JsonFormatter
 from yolo_operator.controller.metrics import OperatorMetrics, StateCollector
 from yolo_operator.controller.queue import WorkQueue
 from yolo_operator.controller.reconcile import NameTaken
 from yolo_operator.controller.settings import Settings, SettingsError
 from yolo_operator.controller.worker import work
-from yolo_operator.kube.cluster import EXPERIMENTS
+from yolo_operator.kube.cluster import EXPERIMENTS, LEASES
 from yolo_operator.kube.errors import ApiError
 
 from examples import NAME, NAMESPACE, small_spec, whole_spec
@@ -117,6 +121,26 @@ def test_a_wrong_setting_is_named(name: str, value: str) -> None:
         Settings.from_environment(LEAST | {name: value})
 
 
+def test_a_lease_is_named_by_namespace_and_name() -> None:
+    assert Settings.from_environment(LEAST).lease is None
+    one = Settings.from_environment(LEAST | {"YOLO_OPERATOR_LEASE": "yolo-system/op", "YOLO_OPERATOR_LEASE_SECONDS": "20"}).lease
+    two = Settings.from_environment(LEAST | {"YOLO_OPERATOR_LEASE": "yolo-system/op"}).lease
+    assert one is not None
+    assert two is not None
+    assert (one.namespace, one.name, one.seconds, two.seconds) == ("yolo-system", "op", 20, 15)
+    assert one.identity != two.identity
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("YOLO_OPERATOR_LEASE", text) for text in ("op", "/op", "ns/", "a/b/c")]
+    + [("YOLO_OPERATOR_LEASE_SECONDS", text) for text in ("5", "soon")],
+)
+def test_a_wrong_lease_is_named(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=name):
+        Settings.from_environment(LEAST | {"YOLO_OPERATOR_LEASE": "yolo-system/op", name: value})
+
+
 # --- checks ---
 
 
@@ -133,6 +157,18 @@ def test_every_missing_right_is_named_with_its_use(right: Any) -> None:
         finish(check_cluster(cluster, ("lab",)))
     assert f"{right.verbs[-1]} {right.resource}" in str(error.value)
     assert f"in lab ({right.why})" in str(error.value)
+
+
+@pytest.mark.parametrize("verb", ["create", "get", "patch"])
+def test_rights_on_the_lease_are_asked_for_where_it_is(verb: str) -> None:
+    cluster = MemoryCluster()
+    cluster.denied = {(verb, "leases")}
+    finish(check_cluster(cluster, ("lab",)))
+    with pytest.raises(NotReady, match=rf"{verb} leases\.coordination\.k8s\.io in yolo-system"):
+        finish(check_cluster(cluster, ("lab",), ("yolo-system", "op")))
+    asked = [request.body["spec"]["resourceAttributes"] for request in cluster.requests if request.body is not None]
+    named = {attributes["verb"]: attributes.get("name") for attributes in asked if attributes["resource"] == "leases"}
+    assert named == {"create": None, "get": "op", "patch": "op"}
 
 
 def test_a_missing_crd_is_named() -> None:
@@ -157,6 +193,103 @@ def test_another_error_is_passed_on() -> None:
     cluster.on_request = fail
     with pytest.raises(ApiError, match="etcd"):
         finish(check_cluster(cluster, ()))
+
+
+# --- the process ---
+
+
+async def failing() -> None:
+    await asyncio.sleep(0)
+    raise LeaseLost("other holds the lease now")
+
+
+async def test_the_first_task_that_fails_ends_the_rest_with_its_error() -> None:
+    other = asyncio.Event()
+
+    async def goes_on() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            other.set()
+
+    with pytest.raises(LeaseLost, match="other holds"):
+        async with main._running([goes_on(), failing(), failing()]):
+            await asyncio.sleep(10)
+    assert other.is_set()
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+
+
+async def test_a_cancellation_from_outside_stays_one() -> None:
+    async def body() -> None:
+        async with main._running([asyncio.sleep(10)]):
+            await asyncio.sleep(10)
+
+    task = asyncio.create_task(body())
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_signal_ends_what_is_waited_for() -> None:
+    stop = asyncio.Event()
+    assert await main._unless(stop, asyncio.sleep(0))
+    with pytest.raises(LeaseLost):
+        await main._unless(stop, failing())
+    asyncio.get_running_loop().call_later(0.01, stop.set)
+    assert not await asyncio.wait_for(main._unless(stop, asyncio.sleep(10)), 1)
+
+
+async def operator_of(cluster: MemoryCluster) -> main.Operator:
+    registry = CollectorRegistry()
+    config: Any = None
+    return main.assemble(Settings("operator:1"), registry, OperatorMetrics(registry), config, cluster)
+
+
+async def test_ready_means_full_caches_or_standing_by_within_earshot(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = MemoryCluster()
+    operator = await operator_of(cluster)
+    assert main.not_ready(operator, None) == "the cache is being filled"
+    elector = Elector(cluster, LeaseSettings("s", "op", "me"), monotonic=lambda: time.monotonic(), wall=lambda: datetime.now(UTC))
+    assert "has not told of the lease" in (main.not_ready(operator, elector) or "")
+    cluster.add(LEASES, "s", {"metadata": {"name": "op"}, "spec": {"holderIdentity": "other", "leaseDurationSeconds": 15}})
+    await elector.look()
+    assert not elector.leads
+    assert main.not_ready(operator, elector) is None
+    cluster.update(LEASES, "s", "op", {"spec": {"holderIdentity": ""}})
+    await elector.look()
+    assert elector.leads
+    assert main.not_ready(operator, elector) == "the cache is being filled"
+    await operator.synchroniser.once()
+    assert main.not_ready(operator, elector) is None
+    later = time.monotonic() + 16
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    elector.heard = later - 15.5
+    assert "has not told of the lease for 15 s" in (main.not_ready(operator, elector) or "")
+
+
+async def test_health_means_that_the_queue_moves() -> None:
+    operator = await operator_of(MemoryCluster())
+    now = 0.0
+    queue = operator.queue = WorkQueue[Key](clock=lambda: now)
+    assert operator.problem() is None
+    for number in range(3):
+        queue.add(Key(NAMESPACE, str(number)))
+    now = 299
+    assert operator.problem() is None
+    now = 301
+    assert operator.problem() == "the work queue has not moved for 301 s"
+    # One that is done is a sign of life, however long the others have waited.
+    queue.done(await queue.get())
+    assert operator.problem() is None
+    await queue.get()
+    now = 500
+    queue.done(await queue.get())
+    assert operator.problem() is None
+    now = 602
+    assert operator.problem() == "an experiment has been worked on for 301 s"
 
 
 # --- the web server ---
