@@ -239,5 +239,5 @@ class Status(OpenModel):
     """The retry annotation that was acted on."""
     chosen: Chosen | None = None
     rounds: Annotated[list[RoundStatus] | None, Field(max_length=MOST_ROUNDS)] = None
-    stages: Annotated[list[StageStatus] | None, Field(max_length=64)] = None
+    stages: Annotated[list[StageStatus] | None, Field(max_length=96)] = None
     conditions: Annotated[list[Condition] | None, Field(max_length=16)] = None

@@ -30,6 +30,7 @@ def summarise(experiment: Object) -> Summary:
         "seconds": seconds_between(status.get("startTime"), status.get("completionTime")),
         "stages": stages,
         "chosen": (status.get("chosen") or {}).get("variant"),
+        "rounds": [_round(entry) for entry in status.get("rounds") or []],
         "export": _export(experiment, stages),
     }
 
@@ -54,11 +55,17 @@ def variants(summary: Summary) -> list[Summary]:
 
 def precision(summary: Summary) -> dict[str, dict[str, float]]:
     """Average precision by class, and mAP, after each kind of model that was evaluated: {"trained": {"mAP": …, "car": …}}."""
-    names = {"trained": ("evaluate", "train"), "retrained": ("evaluate-retrained", "retrain"), "exported": ("evaluate-exported",)}
+    kept = [str(entry["number"]) for entry in summary["rounds"] if entry["kept"]]
+    names = {
+        "trained": [("evaluate", ""), ("train", "")],
+        "retrained": [("evaluate-retrained", ""), ("retrain", "")],
+        **{f"round {number}": [("evaluate-round", number)] for number in kept},
+        "exported": [("evaluate-exported", "")],
+    }
     found = {}
     for label, candidates in names.items():
-        for name in candidates:
-            metrics = (find(summary["stages"], name) or {}).get("metrics") or {}
+        for name, variant in candidates:
+            metrics = (find(summary["stages"], name, variant) or {}).get("metrics") or {}
             if metrics.get("mAP") is not None:
                 found[label] = {"mAP": metrics["mAP"], **(metrics.get("AP") or {})}
                 break
@@ -109,6 +116,11 @@ def _stage(stage: Object) -> Summary:
         "parameterRatio": metrics.get("parameterRatio"),
         "bytes": (main_artifact(stage) or {}).get("bytes"),
     }
+
+
+def _round(entry: Object) -> Summary:
+    names = ("number", "labels", "dropped", "images", "mAPBefore", "mAPAfter", "kept", "message")
+    return {name: entry.get(name) for name in names}
 
 
 def _export(experiment: Object, stages: list[Summary]) -> Summary | None:

@@ -36,7 +36,8 @@ def list_view(experiments: list[Object], now: datetime, *, namespaces: bool) -> 
 
 
 def summary_view(summary: Summary) -> RenderableType:
-    """The tables of a finished (or not yet finished) experiment: stages, precision by class, variants, the exported model."""
+    """The tables of a finished (or not yet finished) experiment: stages, precision by class, variants, rounds,
+    the exported model."""
     head = Text(f"{summary['namespace']}/{summary['experiment']}  {summary['phase'] or 'Pending'}", style="bold")
     if summary["seconds"] is not None:
         head.append(f"  {duration(summary['seconds'])}", style="dim")
@@ -47,6 +48,8 @@ def summary_view(summary: Summary) -> RenderableType:
         parts += _titled("Average precision by class", _precision_table(precisions))
     if rows := variants(summary):
         parts += _titled("Pruned variants", _variant_table(rows))
+    if summary["rounds"]:
+        parts += _titled("Pseudo-label rounds", _round_table(summary["rounds"]))
     if exported := summary["export"]:
         quality = f", mAP {exported['mAP']:.5f}" if exported["mAP"] is not None else ""
         parts += _titled(f"Exported model: {exported['format']} {exported['dataType']}{quality}", _file_table(exported["files"]))
@@ -88,6 +91,18 @@ def _variant_table(rows: list[Summary]) -> Table:
     for row in rows:
         numbers = (number(row["parameterRatio"], 3), size(row["bytes"]), number(row["mAP"], 5))
         table.add_row(row["variant"], *numbers, "◀ chosen" if row["chosen"] else "", style="bold green" if row["chosen"] else "")
+    return table
+
+
+def _round_table(rounds: list[Summary]) -> Table:
+    table = _table("round", "images", "labels", "dropped", "mAP before", "mAP after", numbers=5)
+    table.add_column()
+    for row in rounds:
+        counts = ("" if row[name] is None else str(row[name]) for name in ("images", "labels", "dropped"))
+        kept = row["mAPAfter"] is not None and row["kept"]
+        said = "◀ kept" if kept else "not kept" if row["kept"] is False else row["message"] or ""
+        maps = (number(row["mAPBefore"], 5), number(row["mAPAfter"], 5))
+        table.add_row(str(row["number"]), *counts, *maps, said, style="bold green" if kept else "")
     return table
 
 

@@ -101,6 +101,8 @@ def _remark(stage: Object, chosen: str | None) -> Text:
     remark = Text(style="dim")
     if (ratio := (stage.get("metrics") or {}).get("parameterRatio")) is not None:
         remark.append(f"{ratio:.3f} of the parameters ")
+    if (labels := (stage.get("metrics") or {}).get("labels")) is not None:
+        remark.append(f"{labels} labels ")
     if stage.get("reused"):
         remark.append("reused ")
     if stage.get("name") == "prune" and chosen and stage.get("variant") == chosen:
@@ -154,7 +156,7 @@ def _change(stage: Object) -> str:
     numbers = {**_progress(stage, None), **(stage.get("metrics") or {})}
     if numbers.get("epoch") is not None:
         words.append(f"epoch {numbers['epoch']}/{numbers.get('epochs') or '?'}")
-    words += [f"{key} {numbers[key]:.4g}" for key in ("loss", "mAP", "parameterRatio") if numbers.get(key) is not None]
+    words += [f"{key} {numbers[key]:.4g}" for key in ("loss", "mAP", "parameterRatio", "labels") if numbers.get(key) is not None]
     if stage.get("message") and stage.get("reason") and state in ("Failed", "Pending"):
         words.append(f"{stage['reason']}: {stage['message']}")
     return " ".join(words)

@@ -76,6 +76,24 @@ def finished() -> dict[str, Any]:
 
 
 @pytest.fixture
+def with_rounds(finished: dict[str, Any]) -> dict[str, Any]:
+    """The same with three pseudo-label rounds: one that was kept, one that was not, one that was not run."""
+    status = finished["status"]
+    status["rounds"] = [
+        {"number": 1, "images": 12, "labels": 48, "dropped": 9, "mAPBefore": 0.9083, "mAPAfter": 0.9131, "kept": True},
+        {"number": 2, "images": 14, "labels": 56, "dropped": 5, "mAPBefore": 0.9131, "mAPAfter": 0.91, "kept": False},
+        {"number": 3, "message": "not run: round 2 gained too little"},
+    ]
+    rounds = [
+        stage("merge", variant="1", metrics={"labels": 48}),
+        stage("evaluate-round", variant="1", metrics={"mAP": 0.9131, "AP": CLASSES}),
+        stage("evaluate-round", variant="2", metrics={"mAP": 0.91, "AP": CLASSES}),
+    ]
+    status["stages"] = [*status["stages"][:-2], *rounds, *status["stages"][-2:]]
+    return finished
+
+
+@pytest.fixture
 def running(finished: dict[str, Any]) -> dict[str, Any]:
     """The same experiment while it trains."""
     status = finished["status"]

@@ -49,6 +49,21 @@ def test_precision_is_after_training_retraining_and_export(finished: dict[str, A
     assert found["trained"]["top_left"] == 0.90773
 
 
+def test_rounds_are_told_and_those_that_were_kept_have_their_precision(with_rounds: dict[str, Any]) -> None:
+    result = summarise(with_rounds)
+    assert [(one["number"], one["labels"], one["mAPAfter"], one["kept"]) for one in result["rounds"]] == [
+        (1, 48, 0.9131, True),
+        (2, 56, 0.91, False),
+        (3, None, None, None),
+    ]
+    assert {label: values["mAP"] for label, values in precision(result).items()} == {
+        "trained": 0.9078,
+        "retrained": 0.9083,
+        "round 1": 0.9131,
+        "exported": 0.9081,
+    }
+
+
 def test_without_an_evaluation_the_trainings_own_numbers_count(finished: dict[str, Any]) -> None:
     stages = finished["status"]["stages"]
     finished["status"]["stages"] = [entry for entry in stages if not entry["name"].startswith("evaluate")]

@@ -114,6 +114,17 @@ def test_the_summarys_tables(finished: dict[str, Any]) -> None:
     assert "Exported model: onnx int8, mAP 0.90810" in text
 
 
+def test_the_rounds_table(with_rounds: dict[str, Any]) -> None:
+    text = shown(tables.summary_view(summarise(with_rounds)))
+    start = next(index for index, line in enumerate(text.splitlines()) if "Pseudo-label rounds" in line)
+    rows = [line.split() for line in text.splitlines()[start + 3 : start + 6]]
+    assert rows == [
+        ["1", "12", "48", "9", "0.90830", "0.91310", "◀", "kept"],
+        ["2", "14", "56", "5", "0.91310", "0.91000", "not", "kept"],
+        ["3", "not", "run:", "round", "2", "gained", "too", "little"],
+    ]
+
+
 def test_the_list(finished: dict[str, Any]) -> None:
     text = shown(tables.list_view([finished], NOW + timedelta(hours=2), namespaces=False))
     assert text.splitlines()[1].split() == ["plates", "Succeeded", "14/14", "0.9081", "0.400", "2h05m"]

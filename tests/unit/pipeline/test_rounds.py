@@ -11,6 +11,9 @@ import pytest
 from job_simulator import LABELS, Outcome, default_map, stage_of
 from world import World
 from yolo_operator.api import resource
+from yolo_operator.api.crd import structural
+from yolo_operator.api.rounds import MOST_ROUNDS
+from yolo_operator.api.status import Status
 from yolo_operator.kube.cluster import Object
 
 from examples import tao_spec, whole_spec
@@ -151,6 +154,19 @@ def test_rounds_without_pruning_begin_from_the_training() -> None:
 def test_every_decision_is_an_event() -> None:
     world = World(with_rounds(2), map_of=maps(0.92, 0.92)).rest()
     assert [reason for reason in world.reasons() if reason.startswith("Round")] == ["RoundKept", "RoundNotKept"]
+
+
+def test_the_largest_experiment_fits_into_a_status() -> None:
+    thresholds = [number / 20 for number in range(1, 17)]
+    spec = with_rounds(MOST_ROUNDS)
+    spec["prune"] = {"thresholds": thresholds, "select": {"maxMapDrop": 1.0}}
+    spec["retrain"] = {**spec["retrain"], "candidates": 8}
+    world = World(spec, map_of=maps(0.91, 0.92, 0.93, 0.94, 0.95)).rest()
+    status = world.status()
+    assert (len(status["rounds"]), status["phase"]) == (MOST_ROUNDS, "Succeeded")
+    schema = structural(Status)["properties"]
+    for name in ("stages", "rounds"):
+        assert len(status[name]) <= schema[name]["maxItems"]
 
 
 # --- edits ---
