@@ -128,3 +128,5 @@ def test_too_few_labels_are_none() -> None:
     found = [("a", "left", 0.9), ("a", "right", 0.8), ("b", "left", 0.7), ("b", "right", 0.7)]
     wanted = Filter(0.6, min_per_image=2, max_per_class=1, whole_images=False)
     assert verdicts(wanted, *found) == ["", "", "ClassFull", "ClassFull"]
+    found = [("a", "left", 0.9), ("a", "right", 0.8), ("b", "left", 0.7), ("b", "plate", 0.7)]
+    assert verdicts(wanted, *found) == ["", "", "ClassFull", "TooFewInImage"]

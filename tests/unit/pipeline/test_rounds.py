@@ -114,10 +114,18 @@ def test_a_round_without_gain_is_the_last() -> None:
     assert carried(world, "export")[0]["inputs"][0]["path"] == model_of(world, "retrain")
 
 
-@pytest.mark.parametrize(("gain", "kept"), [(0.01, True), (0.0, True), (0.0101, False)])
-def test_the_margin_is_inclusive(gain: float, kept: bool) -> None:
-    world = World(with_rounds(minGain=gain), map_of=maps(0.91)).rest()
-    assert verdicts(world) == [(kept, 0.9, 0.91)]
+@pytest.mark.parametrize(
+    ("before", "after", "gain", "kept"),
+    [
+        (0.2, 0.3, 0.1, True),  # in binary floating point the difference is below
+        (0.9, 0.9, 0.0, True),
+        (0.9, 0.91, 0.0101, False),
+        (0.9, 0.89, 0.0, False),
+    ],
+)
+def test_the_margin_is_inclusive(before: float, after: float, gain: float, kept: bool) -> None:
+    world = World(with_rounds(minGain=gain), map_of=maps(after, before=before)).rest()
+    assert verdicts(world) == [(kept, before, after)]
 
 
 def test_without_labels_nothing_is_trained() -> None:
