@@ -107,6 +107,14 @@ class StageOverride(Model):
     retry: Retry | None = None
 
 
+_ONE_GPU = ("prepare", "anchors", "evaluate", "prune", "export", "inference")
+
+
+def _gpus(override: StageOverride | None) -> int:
+    resources = override.resources if override is not None else None
+    return (resources.gpus if resources is not None else None) or 0
+
+
 class StageOverrides(Model):
     """Overrides by stage; a field that is set replaces the general one."""
 
@@ -123,6 +131,18 @@ class StageOverrides(Model):
     fine_tune: StageOverride | None = None
     export: StageOverride | None = None
     inference: StageOverride | None = None
+
+    rules: ClassVar = (
+        Rule(
+            cel=" && ".join(
+                f"(!has(self.{name}) || !has(self.{name}.resources) || !has(self.{name}.resources.gpus)"
+                f" || self.{name}.resources.gpus <= 1)"
+                for name in _ONE_GPU
+            ),
+            message="more than one GPU is for train and retrain only: the toolkit refuses it anywhere else",
+            check=lambda s: all(_gpus(getattr(s, name)) <= 1 for name in _ONE_GPU),
+        ),
+    )
 
 
 class SecurityContext(Model):

@@ -5,28 +5,18 @@ from __future__ import annotations
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
-from pydantic.alias_generators import to_camel
 
+from yolo_operator.api import profile_rules
 from yolo_operator.api.base import Model, ObjectName, Rule
 from yolo_operator.api.dataset import Dataset
-from yolo_operator.api.delivery import DataType, Export, ExportFormat, Inference
+from yolo_operator.api.delivery import Export, Inference
 from yolo_operator.api.experiment_spec import ExperimentSpec
 from yolo_operator.api.pods import Resources, Retry, Scheduling, SecurityContext, StageOverrides
 from yolo_operator.api.pruning import Prune
 from yolo_operator.api.rounds import Rounds
-from yolo_operator.api.toolkit import Profile, Toolkit
+from yolo_operator.api.toolkit import Toolkit
 from yolo_operator.api.training import Anchors, Retrain, Train
 from yolo_operator.api.workspace import Workspace
-
-GPU_STAGES = tuple(name for name in StageOverrides.model_fields if name not in ("prepare", "merge", "weights"))
-"""Overrides of stages that run in the toolkit's image, not in the operator's own."""
-
-
-def _asks_for_no_gpu(spec: Spec) -> bool:
-    """Whether a stage of the toolkit's is told to do without a GPU."""
-    overrides = [getattr(spec.stages, name) for name in GPU_STAGES] if spec.stages else []
-    resources = [spec.resources, *(override.resources for override in overrides if override and override.resources)]
-    return any(found.gpus == 0 for found in resources)
 
 
 def _known_classes(dataset: Dataset, rounds: Rounds) -> bool:
@@ -103,44 +93,7 @@ class Spec(Model):
             check=lambda s: s.inference is None or s.inference.rounds is None or _known_classes(s.dataset, s.inference.rounds),
             field=".inference.rounds.minConfidencePerClass",
         ),
-        Rule(
-            cel="self.toolkit.profile == 'open' || !has(self.experimentSpec.openConfig)",
-            message="openConfig is the open toolkit's alone: leave it out with a TAO profile",
-            check=lambda s: s.toolkit.profile is Profile.OPEN or s.experiment_spec.open_config is None,
-            field=".experimentSpec.openConfig",
-        ),
-        Rule(
-            cel="!has(self.export) || (self.toolkit.profile == 'tao-3.21.11') == (self.export.format == 'etlt')",
-            message="tao-3.21.11 exports etlt; tao-5.0 and open export onnx",
-            check=lambda s: (
-                s.export is None or (s.toolkit.profile is Profile.TAO_3_21_11) == (s.export.format is ExportFormat.ETLT)
-            ),
-            field=".export.format",
-        ),
-        Rule(
-            cel="self.toolkit.profile != 'open' || !has(self.export) || self.export.dataType != 'fp16'",
-            message="the open toolkit exports fp32 or int8",
-            check=lambda s: s.toolkit.profile is not Profile.OPEN or s.export is None or s.export.data_type is not DataType.FP16,
-            field=".export.dataType",
-        ),
-        Rule(
-            cel="self.toolkit.profile != 'open' || !has(self.experimentSpec.yolov4Config.arch)"
-            " || (self.experimentSpec.yolov4Config.arch == 'resnet' && self.experimentSpec.yolov4Config.nlayers in [10, 18, 34])",
-            message="the open toolkit has arch resnet with nlayers 10, 18 or 34",
-            check=lambda s: (
-                s.toolkit.profile is not Profile.OPEN
-                or (s.experiment_spec.yolov4_config.arch == "resnet" and s.experiment_spec.yolov4_config.nlayers in (10, 18, 34))
-            ),
-            field=".experimentSpec.yolov4Config.arch",
-        ),
-        Rule(
-            cel="self.toolkit.profile == 'open' || (self.?resources.?gpus.orValue(1) > 0 && ["
-            + ", ".join(f"self.?stages.?{to_camel(name)}.?resources.?gpus.orValue(1)" for name in GPU_STAGES)
-            + "].all(gpus, gpus > 0))",
-            message="TAO looks for a GPU before every task, whatever it is: gpus must not be 0",
-            check=lambda s: s.toolkit.profile is Profile.OPEN or not _asks_for_no_gpu(s),
-            field=".resources",
-        ),
+        *profile_rules.RULES,
         Rule(
             cel="!has(self.queuePriorityClass) || has(self.queueName)",
             message="queuePriorityClass is Kueue's: set queueName, or use scheduling.priorityClassName",

@@ -35,6 +35,8 @@ class Train(Model):
     """What of the training goes on."""
 
     checkpoint: Checkpoint = "best"
+    use_amp: bool = False
+    """Automatic mixed precision (`--use_amp`): faster on GPUs with tensor cores. TAO's profiles only."""
 
 
 class Retrain(Model):
@@ -53,6 +55,8 @@ class Retrain(Model):
     candidates: Annotated[int, Field(ge=1, le=8)] = 1
     """So many of the variants within `prune.select`, the smallest first, are retrained and evaluated; the one with the best mAP
     after that goes on."""
+    use_amp: bool | None = None
+    """Absent: as `train.useAmp`."""
 
     rules: ClassVar = (
         Rule(

@@ -371,8 +371,9 @@ def _toolkit(spec: Spec, invocation: Invocation, directory: str, model: Artifact
         body["keyEnv"] = KEY_VARIABLE
     if invocation.resume is not None:
         body["resume"] = dict(invocation.resume)
-    if model is not None:
-        body["inputs"] = [_input(spec, model)]
+    inputs = [_input(spec, model)] if model is not None else []
+    if inputs or invocation.reads:
+        body["inputs"] = [*inputs, *({"path": path} for path in invocation.reads)]
     return body
 
 

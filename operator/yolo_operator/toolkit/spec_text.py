@@ -26,18 +26,10 @@ from yolo_operator.api.experiment_spec import (
 )
 from yolo_operator.api.rounds import FineTune
 from yolo_operator.api.spec import Spec
-from yolo_operator.api.toolkit import Profile
 from yolo_operator.api.training import Retrain
 from yolo_operator.toolkit import text
+from yolo_operator.toolkit.dialects import dialect
 from yolo_operator.toolkit.invocation import DataPaths
-
-TAO_WORKERS = 8
-"""Loader workers of TAO when the spec has no `nWorkers`.
-
-TAO itself would start one for each CPU of the *node*, whatever the container's limit. 8 is the number of CPUs that NVIDIA asks
-for at least. It does not follow the stage's CPU limit here, where the digest is taken: a changed limit must not make a finished
-training run again. Where there is a limit, the Job's manifest puts it in.
-"""
 
 # Fields stand in the order in which TAO's samples have them; what is not named here follows in the model's order.
 _ORDER: dict[type[Model], tuple[str, ...]] = {
@@ -87,7 +79,7 @@ def experiment_text(
         *_fields("class_weighting_config", experiment.class_weighting_config),
         text.Field("dataset_config", _dataset(spec.dataset, data)),
     ]
-    if spec.toolkit.profile is Profile.OPEN:
+    if dialect(spec.toolkit.profile).open_config:
         fields += _fields("open_config", experiment.open_config)
     return text.render(text.Message(tuple(fields)))
 
@@ -166,8 +158,8 @@ def _network(config: Yolov4Config, anchors: Sequence[Sequence[float]] | None) ->
 def _training(spec: Spec, pruned_model: str | None, fine_tune: FineTune | None) -> TrainingConfig:
     config = spec.experiment_spec.training_config
     changes: dict[str, Any] = {}
-    if config.n_workers is None and spec.toolkit.profile is not Profile.OPEN:
-        changes["n_workers"] = TAO_WORKERS
+    if config.n_workers is None:
+        changes["n_workers"] = dialect(spec.toolkit.profile).default_workers
     if pruned_model is not None:
         if spec.retrain is None and fine_tune is None:
             raise ValueError("a pruned model is trained again only when spec.retrain says how")

@@ -28,6 +28,14 @@ TAO_3 = {
     "experimentSpec.openConfig": None,
     "export.format": "etlt",
 }
+BY_IMAGE = {
+    "toolkit": {
+        "image": "nvcr.io/nvidia/tao/tao-toolkit-tf:v3.21.11-tf1.15.5-py3",
+        "encryptionKeySecretRef": {"name": "tao", "key": "key"},
+    },
+    "experimentSpec.openConfig": None,
+    "export.format": "etlt",
+}
 TAO_5 = {"toolkit.profile": "tao-5.0", "experimentSpec.openConfig": None}
 TINY = {
     **TAO_5,
@@ -55,6 +63,10 @@ CHOICE = "set threshold, or bounds (maxMapDrop, maxParameterRatio, maxBytes)"
 ROUNDS = {"inference.rounds": {"fineTune": {"numEpochs": 4}}}
 NEEDS_GPU = "TAO looks for a GPU before every task, whatever it is: gpus must not be 0"
 MOUNT_PATH = "mountPath: /dataset, /dev, /etc/yolo-operator, /opt/yolo-operator, /proc, /sys and /tmp are the pod's own"
+FORMATS = "the toolkit exports another format (tao-3.21.11: etlt; tao-5.0: onnx; open: onnx)"
+PRECISIONS = "the toolkit exports other precisions (tao-3.21.11: fp32, fp16, int8; tao-5.0: fp32, fp16, int8; open: fp32, int8)"
+AMP = "only tao-3.21.11 and tao-5.0 have automatic mixed precision: leave useAmp out"
+SIZES = "minBatchSize, optBatchSize and maxBatchSize (1 where absent) must not fall"
 SUB_PATH = "subPath must be relative and without '..'"
 
 
@@ -127,7 +139,7 @@ RULES: list[tuple[str, Changes, Changes]] = [
         {f"{AUGMENTATION}.outputChannel": 1, f"{AUGMENTATION}.imageMean": {"l": 1}},
     ),
     (
-        "tao-3.21.11 encrypts its models: encryptionKeySecretRef must name the Secret that holds the key",
+        "tao-3.21.11 encrypts its models: encryptionKeySecretRef must name the Secret with the key",
         {**TAO_3, "toolkit": {"profile": "tao-3.21.11"}},
         TAO_3,
     ),
@@ -159,11 +171,47 @@ RULES: list[tuple[str, Changes, Changes]] = [
         {"toolkit.profile": "tao-5.0"},
         TAO_5,
     ),
-    ("tao-3.21.11 exports etlt; tao-5.0 and open export onnx", {**TAO_3, "export.format": "onnx"}, TAO_3),
-    ("tao-3.21.11 exports etlt; tao-5.0 and open export onnx", {"export.format": "etlt"}, {"export": None}),
-    ("the open toolkit exports fp32 or int8", {"export.dataType": "fp16"}, {**TAO_5, "export.dataType": "fp16"}),
-    ("the open toolkit has arch resnet with nlayers 10, 18 or 34", {f"{YOLO}.arch": "squeezenet"}, {f"{YOLO}.nlayers": 10}),
-    ("the open toolkit has arch resnet with nlayers 10, 18 or 34", {f"{YOLO}.nlayers": 50}, {**TAO_5, f"{YOLO}.nlayers": 50}),
+    (FORMATS, {**TAO_3, "export.format": "onnx"}, TAO_3),
+    (FORMATS, {"export.format": "etlt"}, {"export": None}),
+    (FORMATS, {**BY_IMAGE, "export.format": "onnx"}, BY_IMAGE),
+    (PRECISIONS, {"export.dataType": "fp16"}, {**TAO_5, "export.dataType": "fp16"}),
+    ("only tao-3.21.11 and tao-5.0 build TensorRT engines", {"export.engine": {}}, {**TAO_5, "export.engine": {}}),
+    (
+        "only tao-3.21.11 and tao-5.0 read a calibration tensorfile: name images",
+        {"export.calibration": {"tensorfile": "a"}},
+        {**TAO_5, "export.calibration": {"tensorfile": "a"}},
+    ),
+    (AMP, {"train.useAmp": True}, {**TAO_5, "train.useAmp": True}),
+    (AMP, {"retrain.useAmp": True}, {"retrain.useAmp": False}),
+    (
+        "calibration is for int8: leave it out with another dataType",
+        {"export.dataType": "fp32", "export.calibration": {}},
+        {"export.calibration": {}},
+    ),
+    (
+        "set at most one of images, tensorfile",
+        {**TAO_5, "export.calibration": {"images": "a", "tensorfile": "b"}},
+        {**TAO_5, "export.calibration": {"tensorfile": "b"}},
+    ),
+    (SIZES, {**TAO_5, "export.engine": {"optBatchSize": 4, "maxBatchSize": 2}}, {**TAO_5, "export.engine": {"maxBatchSize": 2}}),
+    (SIZES, {**TAO_5, "export.engine": {"minBatchSize": 2}}, {**TAO_5, "export.engine": {"optBatchSize": 2, "maxBatchSize": 2}}),
+    (
+        "set profile (tao-3.21.11, tao-5.0, open), or an image whose tag tells it",
+        {"toolkit": {}},
+        {"toolkit": {"image": "registry.example/yolo-operator/open-toolkit:dev"}},
+    ),
+    (
+        "the image is not one whose tag tells the dialect that it speaks: set profile to one of tao-3.21.11, tao-5.0, open",
+        {"toolkit": {"image": "registry.example/trainer:1"}},
+        {"toolkit": {"image": "registry.example/trainer:1", "profile": "open"}},
+    ),
+    ("the open toolkit has arch resnet with nlayers 10, 18, 34", {f"{YOLO}.arch": "squeezenet"}, {f"{YOLO}.nlayers": 10}),
+    ("the open toolkit has arch resnet with nlayers 10, 18, 34", {f"{YOLO}.nlayers": 50}, {**TAO_5, f"{YOLO}.nlayers": 50}),
+    (
+        "more than one GPU is for train and retrain only: the toolkit refuses it anywhere else",
+        {"stages.evaluate": {"resources": {"gpus": 2}}},
+        {"stages.train": {"resources": {"gpus": 2}}, "stages.evaluate": {"resources": {"gpus": 1}}},
+    ),
     (
         "queuePriorityClass is Kueue's: set queueName, or use scheduling.priorityClassName",
         {"queuePriorityClass": "high"},

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import importlib
+import json
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
-from yolo_operator.api.spec import Spec
-from yolo_operator.api.toolkit import Profile
+from yolo_operator.api.spec import Spec, parse_spec
+from yolo_operator.dialects import DIALECTS, guess, names
+from yolo_operator.dialects.base import KeyUse
 from yolo_operator.toolkit.dialects import Dialect, dialect
-from yolo_operator.toolkit.dialects.base import KeyUse
 from yolo_operator.toolkit.invocation import KEY_TOKEN, DataPaths, Invocation
 from yolo_operator.toolkit.spec_text import experiment_text
 
@@ -53,11 +57,11 @@ def build(request: pytest.FixtureRequest) -> Build:
 
 
 def test_every_profile_has_its_dialect() -> None:
-    assert [dialect(profile).profile for profile in Profile] == list(Profile)
+    assert [dialect(name).profile for name in names()] == list(DIALECTS) == ["tao-3.21.11", "tao-5.0", "open"]
 
 
 def test_facts() -> None:
-    old, new, free = (dialect(profile) for profile in Profile)
+    old, new, free = DIALECTS.values()
     assert [known.checkpoint_suffix for known in (old, new, free)] == [".tlt", ".hdf5", ".pth"]
     assert [known.export_suffix for known in (old, new, free)] == [".etlt", ".onnx", ".onnx"]
     assert [known.default_gpus for known in (old, new, free)] == [1, 1, 0]
@@ -356,3 +360,185 @@ def test_the_open_toolkit_understands_its_commands_and_its_spec(
         experiment = specs.parse_spec(experiment_text(cpu(), data, anchors=anchors, pruned_model=pruned))
         assert experiment.open_config.width_multiplier == 0.25
         assert experiment.training_config.enable_qat is (pruned is not None)
+
+
+# --- which toolkit it is ---
+
+
+@pytest.mark.parametrize(
+    ("image", "profile"),
+    [
+        ("nvcr.io/nvidia/tao/tao-toolkit-tf:v3.21.11-tf1.15.4-py3", "tao-3.21.11"),
+        ("nvcr.io/nvidia/tao/tao-toolkit-tf:v3.21.11-tf1.15.5-py3", "tao-3.21.11"),
+        ("registry.example:5000/mirror/tao-toolkit-tf:v3.21.11", "tao-3.21.11"),
+        ("nvcr.io/nvidia/tao/tao-toolkit:5.0.0-tf1.15.5", "tao-5.0"),
+        ("yolo-operator/open-toolkit:dev", "open"),
+        ("open-toolkit", "open"),
+        ("registry.example/open-toolkit@sha256:0123", "open"),
+        ("nvcr.io/nvidia/tao/tao-toolkit-tf:v3.22.05-tf1.15.5-py3", None),
+        ("nvcr.io/nvidia/tao/tao-toolkit:5.0.0-pyt", None),
+        ("nvcr.io/nvidia/tao/tao-toolkit:5.0.0-tf2.11.0", None),
+        ("registry.example/my-open-toolkit-fork:1", None),
+        ("registry.example/not-open-toolkit:1", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_a_known_image_tells_its_profile(image: str | None, profile: str | None) -> None:
+    assert guess(image) == profile
+
+
+def test_a_profiles_own_image_tells_it() -> None:
+    assert [guess(known.default_image) for known in DIALECTS.values()] == list(names())
+
+
+def test_image_patterns_can_stand_in_cel() -> None:
+    assert not any(set(pattern) & set("\\'\"") for known in DIALECTS.values() for pattern in known.images)
+
+
+def test_an_experiment_with_a_known_image_needs_no_profile(tao: Build, data: DataPaths) -> None:
+    told = tao(toolkit__profile=None)
+    assert told.toolkit.profile == "tao-3.21.11"
+    assert all_commands(tao(toolkit__profile=None, anchors={"auto": {}}), data) == all_commands(tao(anchors={"auto": {}}), data)
+    assert told.toolkit == parse_spec(told.dump()).toolkit
+
+
+def test_a_profile_that_is_named_goes_before_the_image(tao: Build) -> None:
+    assert tao(toolkit__image="registry.example/open-toolkit:1").toolkit.profile == "tao-3.21.11"
+
+
+NEW_DIALECT = """
+from dataclasses import dataclass, replace
+from yolo_operator.dialects.tao_5_0 import Tao50, DIALECT as TAO_5_0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tao60(Tao50):
+    def inference(self, spec, directory, model, images):
+        return self._invocation("inference", ["--where", images], directory, {})
+
+
+DIALECT = Tao60(**{name: getattr(TAO_5_0, name) for name in TAO_5_0.__dataclass_fields__} | {
+    "profile": "tao-6.0", "title": "NVIDIA TAO 6.0", "order": 2.5, "default_image": "nvcr.io/nvidia/tao/tao-toolkit:6.0.0-tf1",
+    "images": ("tao-toolkit:6[.]0",), "export_formats": ("etlt", "onnx"), "data_types": ("fp32",), "engine": False,
+})
+"""
+USE_OF_IT = """
+import json, sys
+from yolo_operator.api import crd
+from yolo_operator.api.spec import parse_spec
+from yolo_operator.toolkit.dialects import dialect
+
+raw = json.load(sys.stdin)
+raw["toolkit"] = {"image": "mirror.example/tao-toolkit:6.0.1-tf1"}
+raw["export"] = {"format": "etlt"}
+spec = parse_spec(raw)
+print(*dialect(spec.toolkit.profile).inference(spec, "/d", "/m", "/images").argv)
+schema = crd.custom_resource_definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+print(*schema["properties"]["toolkit"]["properties"]["profile"]["enum"])
+print(any("tao-toolkit:6[.]0" in rule["rule"] for rule in schema["x-kubernetes-validations"]))
+for wrong in ({"export": {"format": "etlt", "engine": {}}}, {"export": {"format": "etlt", "dataType": "fp16"}}):
+    try:
+        parse_spec({**raw, **wrong})
+    except ValueError as error:
+        print(error.errors()[0]["msg"])
+"""
+
+
+def test_one_file_is_a_new_toolkit(tao: Build, tmp_path: Path) -> None:
+    """Copied with one more file, the operator has its profile in the CRD, in the rules, in what images tell, and its commands."""
+    source = Path(__file__).parents[3] / "operator" / "yolo_operator"
+    shutil.copytree(source, tmp_path / "yolo_operator", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "yolo_operator" / "dialects" / "tao_6_0.py").write_text(NEW_DIALECT)
+    run = subprocess.run(
+        [sys.executable, "-c", USE_OF_IT],
+        env={"PYTHONPATH": str(tmp_path)},
+        cwd=tmp_path,
+        input=json.dumps(tao().dump()),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.splitlines() == [
+        "yolo_v4 inference --where /images --results_dir /d/result",
+        "tao-3.21.11 tao-5.0 tao-6.0 open",
+        "True",
+        "Value error, export.engine: only tao-3.21.11 and tao-5.0 build TensorRT engines",
+        "Value error, export.dataType: the toolkit exports other precisions "
+        "(tao-3.21.11: fp32, fp16, int8; tao-5.0: fp32, fp16, int8; tao-6.0: fp32; open: fp32, int8)",
+    ]
+
+
+# --- calibration, engines, DeepStream, mixed precision ---
+
+
+def test_ranges_can_come_from_a_tensorfile(tao: Build, tao_5: Build, data: DataPaths) -> None:
+    for build in (tao, tao_5):
+        spec = build(export__dataType="int8", export__calibration={"tensorfile": "calibration.tensors", "batches": 4})
+        command = of(spec).export(spec, DIRECTORY, MODEL, data)
+        assert flag(command, "--cal_data_file") == "/yolov4/calibration.tensors"
+        assert "--cal_image_dir" not in command.argv
+        assert flag(command, "--batches") == "4"
+        # One that is not there would be made of random numbers.
+        assert command.reads == ("/yolov4/calibration.tensors",)
+
+
+def test_images_that_ranges_are_measured_on_must_be_there(tao: Build, cpu: Build, data: DataPaths) -> None:
+    assert of(tao()).export(tao(), DIRECTORY, MODEL, data).reads == ("/yolov4/dataset/train/images",)
+    plain = cpu(retrain__enableQat=False, export__calibration={"images": "some"})
+    assert of(plain).export(plain, DIRECTORY, MODEL, data).reads == ("/dataset/some",)
+    assert of(cpu()).export(cpu(), DIRECTORY, MODEL, data).reads == ()
+
+
+def test_deepstreams_files_with_the_key_masked(build: Build, data: DataPaths) -> None:
+    plain, wanted = build(), build(export__genDsConfig=True)
+    before, after = (of(spec).export(spec, DIRECTORY, MODEL, data) for spec in (plain, wanted))
+    assert set(after.argv) - set(before.argv) == {"--gen_ds_config"}
+    extra = [file for file in after.expect["files"] if file not in before.expect["files"]]
+    masked = {"maskKey": True} if "-k" in after.argv else {}
+    assert extra == [
+        {"name": "labels", "path": f"{DIRECTORY}/labels.txt"},
+        {"name": "deepstream", "path": f"{DIRECTORY}/nvinfer_config.txt", **masked},
+    ]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+@pytest.mark.parametrize("quantised", [False, True])
+def test_an_engine(precision: str, quantised: bool, tao: Build, tao_5: Build, data: DataPaths) -> None:
+    engine = {"optBatchSize": 4, "maxBatchSize": 8, "maxWorkspaceSize": 1 << 30, "strictTypes": True}
+    for build in (tao, tao_5):
+        spec = build(
+            export__dataType=precision,
+            export__calibration=None,
+            export__engine=engine,
+            experimentSpec__trainingConfig__enableQat=quantised,
+        )
+        command = of(spec).export(spec, DIRECTORY, MODEL, data)
+        assert flag(command, "--data_type") == precision
+        assert flag(command, "--engine_file") == f"{DIRECTORY}/model.engine"
+        assert [flag(command, f"--{size}_batch_size") for size in ("min", "opt", "max")] == [None, "4", "8"]
+        assert flag(command, "--max_workspace_size") == str(1 << 30)
+        assert "--strict_type_constraints" in command.argv
+        files = {file["name"]: file["path"] for file in command.expect["files"]}
+        assert files["engine"] == f"{DIRECTORY}/model.engine"
+        assert (flag(command, "--cal_cache_file") is not None) == (precision == "int8")
+        # TAO refuses a calibration cache that an earlier attempt has left: the runner clears what is expected.
+        assert precision != "int8" or f"{DIRECTORY}/cal.bin" in files.values()
+        assert ("--cal_image_dir" in command.argv) == (precision == "int8" and not quantised)
+
+
+def test_mixed_precision_is_said_for_training_only(tao: Build, tao_5: Build, data: DataPaths) -> None:
+    def stages(spec: Spec) -> list[bool]:
+        return [
+            "--use_amp" in of(spec).train(spec, DIRECTORY, epochs=1, stage=stage).argv  # type: ignore[arg-type]
+            for stage in ("train", "retrain")
+        ]
+
+    for build in (tao, tao_5):
+        assert stages(build()) == [False, False]
+        assert stages(build(train__useAmp=True)) == [True, True]
+        assert stages(build(train__useAmp=True, retrain__useAmp=False)) == [True, False]
+        assert stages(build(retrain__useAmp=True)) == [False, True]
+        everywhere = build(train__useAmp=True, anchors={"auto": {}})
+        assert [c.task for c in all_commands(everywhere, data) if "--use_amp" in c.argv] == ["train"]

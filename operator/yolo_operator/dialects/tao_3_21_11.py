@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from yolo_operator.api.delivery import DataType
-from yolo_operator.api.spec import Spec
-from yolo_operator.api.toolkit import Profile
-from yolo_operator.toolkit.dialects.base import (
+from yolo_operator.dialects.base import (
     COMMAND,
-    TENSOR_FILE,
+    INT8,
+    TAO_WORKERS,
     Dialect,
     KeyUse,
-    calibration,
-    calibration_flags,
+    engine_flags,
     expect_inferred,
     spec_file,
     threshold_flags,
 )
-from yolo_operator.toolkit.invocation import DataPaths, Invocation
+from yolo_operator.dialects.invocation import DataPaths, Invocation
+
+if TYPE_CHECKING:
+    from yolo_operator.api.spec import Spec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,19 +28,17 @@ class Tao32111(Dialect):
 
     def export(self, spec: Spec, directory: str, model: str, data: DataPaths) -> Invocation:
         """An encrypted ONNX model; with int8 also TensorRT's calibration cache."""
-        precision, output = self._exported(spec, directory, model)
-        flags = ["-m", model, *self._key(spec), "-o", output, "-e", spec_file(directory), "--data_type", precision.value]
-        files = [{"name": "model", "path": output}]
-        if precision is DataType.INT8:
-            cache = f"{directory}/cal.bin"
-            files.append({"name": "calibration", "path": cache})
-            if self.quantised(spec):
-                flags += ["--cal_cache_file", cache]
-            else:
-                chosen, images = calibration(spec, data)
-                flags += ["--cal_data_file", TENSOR_FILE, "--cal_image_dir", images, "--cal_cache_file", cache]
-                flags += calibration_flags(chosen)
-        return self._invocation("export", flags, directory, {"files": files})
+        export = self._exported(spec, directory, model)
+        export.flags += ["--data_type", export.precision]
+        if export.precision == INT8:
+            if not self.quantised(spec):
+                export.calibrate(spec, data)
+            export.flags += ["--cal_cache_file", export.file("calibration", f"{directory}/cal.bin")]
+            if not self.quantised(spec):
+                export.batches(spec)
+        if spec.export is not None and spec.export.engine is not None:
+            export.flags += engine_flags(export.file("engine", f"{directory}/model.engine"), spec.export.engine)
+        return self._run_export(export, directory)
 
     def inference(self, spec: Spec, directory: str, model: str, images: str) -> Invocation:
         """As the base's, with a flag for each output directory."""
@@ -53,9 +52,12 @@ class Tao32111(Dialect):
         )
 
 
-TAO_3_21_11 = Tao32111(
-    profile=Profile.TAO_3_21_11,
+DIALECT = Tao32111(
+    profile="tao-3.21.11",
+    title="NVIDIA TAO 3.21.11",
+    order=1,
     default_image="nvcr.io/nvidia/tao/tao-toolkit-tf:v3.21.11-tf1.15.4-py3",
+    images=("tao-toolkit-tf:v3[.]21[.]11([.-]|$)",),
     checkpoint_suffix=".tlt",
     pruned_suffix=".tlt",
     export_suffix=".etlt",
@@ -65,6 +67,12 @@ TAO_3_21_11 = Tao32111(
     default_shared_memory="16Gi",
     run_as_user=None,
     key=KeyUse.REQUIRED,
+    export_formats=("etlt",),
+    data_types=("fp32", "fp16", "int8"),
+    engine=True,
+    tensorfile=True,
+    mixed_precision=True,
+    default_workers=TAO_WORKERS,
     qat_on_pruned=False,
     evaluates_export=False,
     status_tasks=frozenset(),  # it may leave one for training, but how that ends is nowhere documented

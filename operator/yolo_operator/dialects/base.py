@@ -5,28 +5,40 @@ The facts come from the toolkits themselves: nothing else in the operator asks w
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import PurePosixPath
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from yolo_operator.api.delivery import Calibration, DataType
-from yolo_operator.api.pruning import Normalizer, Prune
-from yolo_operator.api.spec import Spec
-from yolo_operator.api.toolkit import Profile
-from yolo_operator.toolkit import text
-from yolo_operator.toolkit.invocation import DATASET_MOUNT, KEY_TOKEN, SPEC_FILE, DataPaths, Invocation
+from yolo_operator.dialects.invocation import DATASET_MOUNT, KEY_TOKEN, SPEC_FILE, DataPaths, Invocation
+
+if TYPE_CHECKING:  # `api` makes its enums and rules from the dialects: at run time they come first
+    from yolo_operator.api.delivery import Engine
+    from yolo_operator.api.pruning import Prune
+    from yolo_operator.api.spec import Spec
 
 COMMAND = "yolo_v4"
 STATUS_FILE = "status.json"
 
 # What TAO takes when a flag is absent: only what differs is written.
+NORMALIZER = "max"
 PRUNING_GRANULARITY = 8
 MIN_NUM_FILTERS = 16
 INFERENCE_THRESHOLD = 0.3
 
+TAO_WORKERS = 8
+"""Loader workers of TAO when the spec has no `nWorkers`.
+
+TAO itself would start one for each CPU of the *node*, whatever the container's limit. 8 is the number of CPUs that NVIDIA asks
+for at least. It does not follow the stage's CPU limit here, where the digest is taken: a changed limit must not make a finished
+training run again. Where there is a limit, the Job's manifest puts it in.
+"""
+INT8 = "int8"
+BATCHES, BATCH_SIZE = 10, 8
+"""What int8 ranges are measured on when nothing is said: 80 images."""
 TENSOR_FILE = "/tmp/calibration.tensorfile"  # noqa: S108 - TAO takes up a half-written one: it must not outlive the pod
 
 
@@ -45,8 +57,15 @@ class Dialect(ABC):
     In every command `directory` is the stage's own directory: absolute, with the experiment spec at `<directory>/config.txt`.
     """
 
-    profile: Profile
+    profile: str
+    """Its name in `spec.toolkit.profile`."""
+    title: str
+    """Its name for people."""
+    order: int
+    """Where it stands among the others in lists and tables."""
     default_image: str
+    images: tuple[str, ...]
+    """Regular expressions of the images that are known to speak it. CEL searches with them, too: no backslashes, no quotes."""
     checkpoint_suffix: str
     pruned_suffix: str
     export_suffix: str
@@ -64,6 +83,21 @@ class Dialect(ABC):
     environment: Mapping[str, str] = field(default_factory=dict)
     """Beyond HOME and PYTHONUNBUFFERED, which every stage has."""
     key: KeyUse
+    export_formats: tuple[str, ...]
+    data_types: tuple[str, ...]
+    """Precisions of the exported model."""
+    engine: bool
+    """Whether `export` can build a TensorRT engine."""
+    tensorfile: bool
+    """Whether int8 ranges can be measured on a calibration tensorfile."""
+    mixed_precision: bool
+    """Whether a training takes `--use_amp`."""
+    architectures: Mapping[str, tuple[int, ...]] | None = None
+    """Backbones with their numbers of layers; None: all that the experiment spec has."""
+    open_config: bool = False
+    """Whether its experiment spec has the section `open_config`."""
+    default_workers: int | None = None
+    """Loader workers when the experiment spec names none; None: the toolkit knows best."""
     qat_on_pruned: bool
     """Whether quantisation-aware training takes effect when it starts from a pruned model."""
     evaluates_export: bool
@@ -100,6 +134,7 @@ class Dialect(ABC):
         status = {"statusFile": f"{result}/{STATUS_FILE}"} if "train" in self.status_tasks else {}
         gpus = self.gpus(spec, stage)
         flags = ["-r", result, "-e", spec_file(directory), *self._key(spec), *when(gpus > 1, "--gpus", gpus)]
+        flags += ["--use_amp"] if uses_amp(spec, stage) else []
         return Invocation(
             task="train",
             argv=(COMMAND, "train", *flags),
@@ -119,7 +154,7 @@ class Dialect(ABC):
             raise ValueError("spec.prune is not set")
         output = f"{directory}/{PurePosixPath(model).stem}_pruned{self.pruned_suffix}"
         flags = ["-m", model, "-o", output, *self._key(spec)]
-        flags += ["-eq", spec.prune.equalization_criterion.value, "-pth", text.number(threshold), "-e", spec_file(directory)]
+        flags += ["-eq", spec.prune.equalization_criterion.value, "-pth", number(threshold), "-e", spec_file(directory)]
         flags += _pruning_details(spec.prune)
         expect = {"files": [{"name": "model", "path": output}], "metrics": ["parameterRatio"]}
         return self._invocation("prune", flags, directory, expect)
@@ -154,47 +189,113 @@ class Dialect(ABC):
 
     # --- for the dialects ---
 
-    def _invocation(self, task: str, flags: Sequence[str], directory: str, expect: Mapping[str, Any]) -> Invocation:
+    def _invocation(
+        self, task: str, flags: Sequence[str], directory: str, expect: Mapping[str, Any], reads: tuple[str, ...] = ()
+    ) -> Invocation:
         argv = (COMMAND, task, *flags)
         if task not in self.status_tasks:
-            return Invocation(task=task, argv=argv, expect=expect)
+            return Invocation(task=task, argv=argv, expect=expect, reads=reads)
         result = f"{directory}/result"
         return Invocation(
             task=task,
             argv=(*argv, "--results_dir", result),
             directories=(result,),
             expect={**expect, "statusFile": f"{result}/{STATUS_FILE}"},
+            reads=reads,
         )
 
     def _key(self, spec: Spec) -> list[str]:
         return when(self.key is not KeyUse.NONE and spec.toolkit.encryption_key_secret_ref is not None, "-k", KEY_TOKEN)
 
-    def _exported(self, spec: Spec, directory: str, model: str) -> tuple[DataType, str]:
-        """The precision asked for, and the exported model's file."""
+    def _exported(self, spec: Spec, directory: str, model: str) -> Export:
+        """What of an export is the same everywhere: precision, the model's file, DeepStream's files."""
         if spec.export is None:
             raise ValueError("spec.export is not set")
-        precision = spec.export.data_type
-        return precision, f"{directory}/{PurePosixPath(model).stem}-{precision.value}{self.export_suffix}"
+        precision = spec.export.data_type.value
+        output = f"{directory}/{PurePosixPath(model).stem}-{precision}{self.export_suffix}"
+        export = Export(precision, flags=["-m", model, *self._key(spec), "-o", output, "-e", spec_file(directory)])
+        export.file("model", output)
+        if spec.export.gen_ds_config:
+            export.flags.append("--gen_ds_config")
+            export.file("labels", f"{directory}/labels.txt")
+            # TAO writes the key of its encrypted models into it.
+            export.file("deepstream", f"{directory}/nvinfer_config.txt", masked=bool(self._key(spec)))
+        return export
+
+    def _run_export(self, export: Export, directory: str) -> Invocation:
+        return self._invocation("export", export.flags, directory, {"files": export.files}, tuple(export.reads))
 
 
-def calibration(spec: Spec, data: DataPaths) -> tuple[Calibration, str]:
-    """How int8 ranges are measured, and the absolute directory of the images."""
-    chosen = (spec.export.calibration if spec.export is not None else None) or Calibration()
-    if chosen.images is None:
-        return chosen, data.train_images
+@dataclass(slots=True)
+class Export:
+    """An export's command while a dialect puts it together."""
+
+    precision: str
+    flags: list[str]
+    files: list[dict[str, Any]] = field(default_factory=list)
+    reads: list[str] = field(default_factory=list)
+
+    def file(self, name: str, path: str, *, masked: bool = False) -> str:
+        """Expect a file, and return its path; `masked`: the key in it is masked before anybody sees it."""
+        self.files.append({"name": name, "path": path} | ({"maskKey": True} if masked else {}))
+        return path
+
+    def calibrate(self, spec: Spec, data: DataPaths) -> None:
+        """How the ranges of a model are measured that was trained without QAT: on a tensorfile, or on images."""
+        chosen = spec.export.calibration if spec.export is not None else None
+        if chosen is not None and chosen.tensorfile is not None:
+            tensors = in_data(spec, chosen.tensorfile)
+            self.flags += ["--cal_data_file", tensors]
+            self.reads.append(tensors)
+        else:
+            images = data.train_images if chosen is None or chosen.images is None else in_data(spec, chosen.images)
+            self.flags += ["--cal_data_file", TENSOR_FILE, "--cal_image_dir", images]
+            # Where there is none TAO measures random numbers and says nothing.
+            self.reads.append(images)
+
+    def batches(self, spec: Spec) -> None:
+        """How many images."""
+        chosen = spec.export.calibration if spec.export is not None else None
+        batches, size = (chosen.batches, chosen.batch_size) if chosen is not None else (BATCHES, BATCH_SIZE)
+        self.flags += ["--batches", str(batches), "--batch_size", str(size)]
+
+
+def in_data(spec: Spec, path: str) -> str:
+    """An absolute path; a relative one counts from the dataset's claim, or from the workspace where there is none."""
     base = DATASET_MOUNT if spec.dataset.claim_name is not None else spec.workspace.mount_path
-    return chosen, chosen.images if chosen.images.startswith("/") else f"{base}/{chosen.images}"
+    return path if path.startswith("/") else f"{base}/{path}"
 
 
-def calibration_flags(chosen: Calibration) -> list[str]:
-    """How many images."""
-    return ["--batches", str(chosen.batches), "--batch_size", str(chosen.batch_size)]
+def engine_flags(path: str, engine: Engine | None) -> list[str]:
+    """A TensorRT engine, built on the GPU that the export runs on and good for that kind alone."""
+    flags = ["--engine_file", path]
+    if engine is not None:
+        flags += when(engine.min_batch_size is not None, "--min_batch_size", engine.min_batch_size)
+        flags += when(engine.opt_batch_size is not None, "--opt_batch_size", engine.opt_batch_size)
+        flags += when(engine.max_batch_size is not None, "--max_batch_size", engine.max_batch_size)
+        flags += when(engine.max_workspace_size is not None, "--max_workspace_size", engine.max_workspace_size)
+        flags += ["--strict_type_constraints"] if engine.strict_types else []
+    return flags
+
+
+def uses_amp(spec: Spec, stage: str) -> bool:
+    """Whether a training stage uses automatic mixed precision: the retraining as the training, unless it says otherwise."""
+    own = spec.retrain.use_amp if stage == "retrain" and spec.retrain is not None else None
+    return spec.train.use_amp if own is None else own
+
+
+def number(value: float) -> str:
+    """The shortest text that reads back as the same number: 80, 0.5, 1e-7."""
+    if isinstance(value, int) or not math.isfinite(value):
+        return str(value)
+    mantissa, exponent, power = repr(value).partition("e")
+    return f"{mantissa}e{int(power)}" if exponent else mantissa
 
 
 def threshold_flags(spec: Spec) -> list[str]:
     """`-t`, unless it is the toolkit's own."""
     threshold = spec.inference.threshold if spec.inference is not None else INFERENCE_THRESHOLD
-    return when(threshold != INFERENCE_THRESHOLD, "-t", text.number(threshold))
+    return when(threshold != INFERENCE_THRESHOLD, "-t", number(threshold))
 
 
 def expect_inferred(directory: str) -> dict[str, Any]:
@@ -218,7 +319,7 @@ def when(condition: bool, flag: str, value: object) -> list[str]:
 
 
 def _pruning_details(prune: Prune) -> list[str]:
-    flags = when(prune.normalizer is not Normalizer.MAX, "-n", prune.normalizer.value)
+    flags = when(prune.normalizer.value != NORMALIZER, "-n", prune.normalizer.value)
     flags += when(prune.pruning_granularity != PRUNING_GRANULARITY, "-pg", prune.pruning_granularity)
     flags += when(prune.min_num_filters != MIN_NUM_FILTERS, "-nf", prune.min_num_filters)
     return flags + (["-el", *prune.excluded_layers] if prune.excluded_layers else [])

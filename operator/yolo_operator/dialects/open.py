@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from yolo_operator.api.delivery import DataType
-from yolo_operator.api.spec import Spec
-from yolo_operator.api.toolkit import Profile
-from yolo_operator.toolkit.dialects.base import Dialect, KeyUse, calibration, calibration_flags, spec_file
-from yolo_operator.toolkit.invocation import DataPaths, Invocation
+from yolo_operator.dialects.base import INT8, Dialect, KeyUse
+from yolo_operator.dialects.invocation import DataPaths, Invocation
+
+if TYPE_CHECKING:
+    from yolo_operator.api.spec import Spec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,17 +18,20 @@ class OpenToolkit(Dialect):
 
     def export(self, spec: Spec, directory: str, model: str, data: DataPaths) -> Invocation:
         """An ONNX model that ONNX Runtime runs; int8 is in the model itself."""
-        precision, output = self._exported(spec, directory, model)
-        flags = ["-m", model, "-o", output, "-e", spec_file(directory), "--data_type", precision.value]
-        if precision is DataType.INT8 and not self.quantised(spec):
-            chosen, images = calibration(spec, data)
-            flags += ["--cal_image_dir", images, *calibration_flags(chosen)]
-        return self._invocation("export", flags, directory, {"files": [{"name": "model", "path": output}]})
+        export = self._exported(spec, directory, model)
+        export.flags += ["--data_type", export.precision]
+        if export.precision == INT8 and not self.quantised(spec):
+            export.calibrate(spec, data)
+            export.batches(spec)
+        return self._run_export(export, directory)
 
 
-OPEN = OpenToolkit(
-    profile=Profile.OPEN,
+DIALECT = OpenToolkit(
+    profile="open",
+    title="the open toolkit",
+    order=3,
     default_image="yolo-operator/open-toolkit:dev",
+    images=("(^|/)open-toolkit([:@]|$)",),
     checkpoint_suffix=".pth",
     pruned_suffix=".pth",
     export_suffix=".onnx",
@@ -38,6 +42,13 @@ OPEN = OpenToolkit(
     default_shared_memory="512Mi",
     run_as_user=65532,
     key=KeyUse.NONE,
+    export_formats=("onnx",),
+    data_types=("fp32", "int8"),
+    engine=False,
+    tensorfile=False,
+    mixed_precision=False,
+    architectures={"resnet": (10, 18, 34)},
+    open_config=True,
     qat_on_pruned=True,
     evaluates_export=True,
     status_tasks=frozenset({"kmeans", "train", "evaluate", "prune", "export", "inference"}),
