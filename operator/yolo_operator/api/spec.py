@@ -15,7 +15,7 @@ from yolo_operator.api.pods import Resources, Retry, Scheduling, SecurityContext
 from yolo_operator.api.pruning import Prune
 from yolo_operator.api.rounds import Rounds
 from yolo_operator.api.toolkit import Toolkit
-from yolo_operator.api.training import Anchors, Retrain, Train
+from yolo_operator.api.training import Anchors, Qat, Retrain, Train
 from yolo_operator.api.workspace import Workspace
 
 
@@ -33,6 +33,9 @@ class Spec(Model):
     anchors: Anchors | None = None
     """Absent: the experiment spec's own anchors."""
     train: Train = Train()
+    qat: Qat | None = None
+    """Quantisation-aware training: FromTrain (train with it, prune, retrain with it), FromRetrain (in the retraining only, which
+    TAO ignores) or Off. Absent: as `trainingConfig.enableQat` and `retrain.enableQat` say."""
     prune: Prune | None = None
     """Absent: no pruning."""
     retrain: Retrain | None = None
@@ -93,6 +96,24 @@ class Spec(Model):
             check=lambda s: s.inference is None or s.inference.rounds is None or _known_classes(s.dataset, s.inference.rounds),
             field=".inference.rounds.minConfidencePerClass",
         ),
+        Rule(
+            cel="!has(self.qat) || self.qat == 'FromTrain' || !self.experimentSpec.trainingConfig.enableQat",
+            message="trainingConfig.enableQat says otherwise: take it out, or qat",
+            check=lambda s: s.qat in (None, Qat.FROM_TRAIN) or not s.experiment_spec.training_config.enable_qat,
+            field=".qat",
+        ),
+        Rule(
+            cel="!has(self.qat) || self.qat != 'Off' || !has(self.retrain) || !self.retrain.enableQat",
+            message="retrain.enableQat says otherwise: take it out, or qat",
+            check=lambda s: s.qat is not Qat.OFF or s.retrain is None or not s.retrain.enable_qat,
+            field=".qat",
+        ),
+        Rule(
+            cel="!has(self.qat) || self.qat != 'FromRetrain' || has(self.retrain)",
+            message="FromRetrain needs retrain",
+            check=lambda s: s.qat is not Qat.FROM_RETRAIN or s.retrain is not None,
+            field=".qat",
+        ),
         *profile_rules.RULES,
         Rule(
             cel="!has(self.queuePriorityClass) || has(self.queueName)",
@@ -101,6 +122,18 @@ class Spec(Model):
             field=".queuePriorityClass",
         ),
     )
+
+    @property
+    def trains_with_qat(self) -> bool:
+        """Whether the first training is quantisation-aware."""
+        return self.experiment_spec.training_config.enable_qat if self.qat is None else self.qat is Qat.FROM_TRAIN
+
+    @property
+    def retrains_with_qat(self) -> bool:
+        """Whether the retraining is asked to be."""
+        if self.retrain is None:
+            return False
+        return self.retrain.enable_qat if self.qat is None else self.qat is not Qat.OFF
 
 
 def parse_spec(raw: dict[str, Any]) -> Spec:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, ClassVar
 
 from pydantic import Field
@@ -29,6 +30,16 @@ class Anchors(Model):
 
 Checkpoint = Annotated[str, Field(pattern=r"^(best|last|[1-9][0-9]{0,4})$", max_length=5)]
 """best: highest validation mAP; last; or an epoch's number."""
+
+
+class Qat(StrEnum):
+    """Where quantisation-aware training (QAT) begins."""
+
+    FROM_TRAIN = "FromTrain"
+    """In the first training: the QAT model is pruned, and retrained with QAT. The order that works with every toolkit."""
+    FROM_RETRAIN = "FromRetrain"
+    """In the retraining only. TAO ignores it on a pruned model."""
+    OFF = "Off"
 
 
 class Train(Model):

@@ -184,8 +184,18 @@ class Dialect(ABC):
 
     def quantised(self, spec: Spec) -> bool:
         """Whether the final model carries ranges of a quantisation-aware training, so that int8 needs no calibration."""
-        retrained = spec.retrain is not None and spec.retrain.enable_qat and self.qat_on_pruned
-        return spec.experiment_spec.training_config.enable_qat or retrained
+        return (spec.trains_with_qat and not self.ignores_qat(spec, "train")) or (spec.retrains_with_qat and self.qat_on_pruned)
+
+    def ignores_qat(self, spec: Spec, stage: str) -> bool:
+        """Whether a training stage is asked for QAT that does nothing: the graph is taken from a pruned model as it is.
+
+        A retraining of a QAT model is none of that: it finds the quantisation in the graph.
+        """
+        if self.qat_on_pruned:
+            return False
+        if stage == "train":
+            return spec.trains_with_qat and spec.experiment_spec.training_config.pruned_model_path is not None
+        return stage == "retrain" and spec.retrains_with_qat and not spec.trains_with_qat
 
     # --- for the dialects ---
 

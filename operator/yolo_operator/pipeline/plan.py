@@ -11,6 +11,7 @@ from datetime import datetime
 from yolo_operator.api.status import Chosen, StageState, StageStatus
 from yolo_operator.pipeline import graph, stages, times
 from yolo_operator.pipeline.decisions import Decisions
+from yolo_operator.pipeline.foreseen import foreseen
 from yolo_operator.pipeline.names import claim_name
 from yolo_operator.pipeline.rounds import round_statuses
 from yolo_operator.pipeline.summary import Ending, summarise
@@ -135,7 +136,10 @@ def _step(
     missing = [key for key in node.needs if not walk.succeeded(key)]
     if missing or node.awaits:
         what = f"waits for {', '.join(str(key) for key in missing) or node.awaits}"
-        return stages.waiting(node.key, previous, jobs, state=StageState.PENDING, message=what)
+        step = stages.waiting(node.key, previous, jobs, state=StageState.PENDING, message=what)
+        if not stages.holds_result(step.record):
+            step.record = step.record.model_copy(update={"warnings": foreseen(experiment.spec, node.key)})
+        return step
     run = stage_run(experiment, node.key, walk.results())
     return stages.advance(experiment, run, previous, observed, now)
 

@@ -15,8 +15,9 @@ from typing import Any
 
 from yolo_operator.api.pods import Retry
 from yolo_operator.api.spec import Spec
-from yolo_operator.api.status import Attempt, Progress, StageState, StageStatus, Warn
+from yolo_operator.api.status import Attempt, Progress, StageState, StageStatus
 from yolo_operator.pipeline import graph, times
+from yolo_operator.pipeline.foreseen import foreseen
 from yolo_operator.pipeline.names import job_name
 from yolo_operator.pipeline.report import FailureClass, Verdict, judge
 from yolo_operator.pipeline.values import (
@@ -31,7 +32,6 @@ from yolo_operator.pipeline.values import (
     StageKey,
     StageRun,
 )
-from yolo_operator.toolkit.dialects import dialect
 
 COMPLETED = "Completed"
 SUSPENDED = "Suspended"
@@ -151,10 +151,7 @@ def _record_for(experiment: Experiment, run: StageRun, previous: StageStatus | N
 
 
 def _fresh(spec: Spec, run: StageRun) -> StageStatus:
-    warnings = None
-    if run.key.name == "retrain" and spec.retrain and spec.retrain.enable_qat and not dialect(spec.toolkit.profile).qat_on_pruned:
-        message = f"{spec.toolkit.profile} ignores enableQat on a pruned model: the result is not quantisation-aware (user guide)"
-        warnings = [Warn(reason="QatIgnored", message=message)]
+    warnings = foreseen(spec, run.key)
     return StageStatus(name=run.key.name, variant=run.key.variant, state=StageState.PENDING, digest=run.digest, warnings=warnings)
 
 

@@ -192,12 +192,14 @@ def _stage_notices(before: StageStatus | None, after: StageStatus) -> Iterable[N
     running = after.state is StageState.RUNNING
     if running and not (same and before and before.state is StageState.RUNNING and before.attempt == after.attempt):
         yield Notice(EventKind.NORMAL, "StageStarted", f"stage {stage}: attempt {after.attempt} as Job {after.job}")
+    for warning in after.warnings or ():
+        # Also of a stage that only waits: what is wrong with it should not be learnt when it ends.
+        if warning not in ((before.warnings if before else None) or ()):
+            yield Notice(EventKind.WARNING, warning.reason, f"stage {stage}: {warning.message}")
     done = after.state is StageState.SUCCEEDED
     if done and not (same and before and before.finish_time == after.finish_time):
         reused = " (found in the workspace)" if after.reused else ""
         yield Notice(EventKind.NORMAL, "StageSucceeded", f"stage {stage}{reused}: {after.message}")
-        for warning in after.warnings or ():
-            yield Notice(EventKind.WARNING, warning.reason, f"stage {stage}: {warning.message}")
     waits = after.state.active and after.reason is not None
     if waits and after.reason and (before is None or before.reason != after.reason):
         # A queue is no trouble.

@@ -157,7 +157,7 @@ def _network(config: Yolov4Config, anchors: Sequence[Sequence[float]] | None) ->
 
 def _training(spec: Spec, pruned_model: str | None, fine_tune: FineTune | None) -> TrainingConfig:
     config = spec.experiment_spec.training_config
-    changes: dict[str, Any] = {}
+    changes: dict[str, Any] = {"enable_qat": spec.trains_with_qat}
     if config.n_workers is None:
         changes["n_workers"] = dialect(spec.toolkit.profile).default_workers
     if pruned_model is not None:
@@ -165,7 +165,7 @@ def _training(spec: Spec, pruned_model: str | None, fine_tune: FineTune | None) 
             raise ValueError("a pruned model is trained again only when spec.retrain says how")
         changes |= {"pretrain_model_path": None, "pruned_model_path": in_workspace(spec, pruned_model)}
         if spec.retrain is not None:
-            changes |= {"enable_qat": spec.retrain.enable_qat, **_retraining(config, spec.retrain)}
+            changes |= {"enable_qat": spec.retrains_with_qat, **_retraining(config, spec.retrain)}
         if fine_tune is not None:
             changes |= _retraining(config.model_copy(update=changes), fine_tune)
     else:

@@ -67,6 +67,7 @@ FORMATS = "the toolkit exports another format (tao-3.21.11: etlt; tao-5.0: onnx;
 PRECISIONS = "the toolkit exports other precisions (tao-3.21.11: fp32, fp16, int8; tao-5.0: fp32, fp16, int8; open: fp32, int8)"
 AMP = "only tao-3.21.11 and tao-5.0 have automatic mixed precision: leave useAmp out"
 SIZES = "minBatchSize, optBatchSize and maxBatchSize (1 where absent) must not fall"
+QAT = {f"{TRAINING}.enableQat": True, "retrain.enableQat": False}
 SUB_PATH = "subPath must be relative and without '..'"
 
 
@@ -207,6 +208,14 @@ RULES: list[tuple[str, Changes, Changes]] = [
     ),
     ("the open toolkit has arch resnet with nlayers 10, 18, 34", {f"{YOLO}.arch": "squeezenet"}, {f"{YOLO}.nlayers": 10}),
     ("the open toolkit has arch resnet with nlayers 10, 18, 34", {f"{YOLO}.nlayers": 50}, {**TAO_5, f"{YOLO}.nlayers": 50}),
+    ("trainingConfig.enableQat says otherwise: take it out, or qat", {**QAT, "qat": "Off"}, {**QAT, "qat": "FromTrain"}),
+    (
+        "trainingConfig.enableQat says otherwise: take it out, or qat",
+        {**QAT, "qat": "FromRetrain"},
+        {f"{TRAINING}.enableQat": False, "qat": "FromRetrain"},
+    ),
+    ("retrain.enableQat says otherwise: take it out, or qat", {"qat": "Off"}, {"qat": "Off", "retrain.enableQat": False}),
+    ("FromRetrain needs retrain", {"qat": "FromRetrain", "retrain": None}, {"qat": "FromTrain", "retrain": None}),
     (
         "more than one GPU is for train and retrain only: the toolkit refuses it anywhere else",
         {"stages.evaluate": {"resources": {"gpus": 2}}},
