@@ -1,4 +1,4 @@
-# The operator's image. It also runs the stage `prepare` (`python3 -m yolo_operator.dataset …`) and ships the runner.
+# The operator's image. It also runs the stages of our own (`python3 -m yolo_operator.dataset`, `….weights`) and ships the runner.
 #
 # Build: `hack/images build operator`, or `docker build -t yolo-operator/operator:dev .`
 # Layers, from what changes least to what changes most: Python, the pinned dependencies, the package.

@@ -69,9 +69,10 @@ lint: venv  ## Style, types, imports between rooms, the runner's Python 3.6, gen
 	@$(PY) examples/build.py --check
 
 .PHONY: generate
-generate: venv  ## The CRD from the models (crds/ and the chart's copy), docs/metrics.md, the dashboards, tables from the chart
+generate: venv  ## What is made from the code: the CRD (crds/, the chart's copy), pages in docs/, dashboards, the chart's tables
 	@mkdir -p crds $(CHART)/files/crds
 	$(PY) -m yolo_operator.api.crd $(CRD) $(CHART)/files/$(CRD)
+	$(PY) -m yolo_operator.toolkit.reference docs/toolkits.md
 	$(PY) -m yolo_operator.controller.metrics_page docs/metrics.md
 	PYTHONPATH=hack $(PY) -m dashboards $(CHART)/files/dashboards
 	$(PY) hack/chart_docs.py
@@ -82,6 +83,8 @@ generated-is-fresh: venv
 	@$(PY) -m yolo_operator.api.crd build/crd.yaml
 	@for file in $(CRD) $(CHART)/files/$(CRD); do \
 	  cmp -s build/crd.yaml $$file || { echo "$$file is not what the models say: make generate"; exit 1; }; done
+	@$(PY) -m yolo_operator.toolkit.reference build/toolkits.md
+	@cmp -s build/toolkits.md docs/toolkits.md || { echo "docs/toolkits.md is not what the code says: make generate"; exit 1; }
 	@$(PY) -m yolo_operator.controller.metrics_page build/metrics.md
 	@PYTHONPATH=hack $(PY) -m dashboards build/dashboards
 	@diff -rq build/dashboards $(CHART)/files/dashboards || { echo "the dashboards are not what hack/dashboards says: make generate"; exit 1; }

@@ -338,6 +338,10 @@ class JobSimulator:
                 if source["format"] == "darknet":
                     names = {"trainLabels": f"{output}/train/labels", "validationLabels": f"{output}/validation/labels"}
                     report["artifacts"] = [_artifact(instructions, name, path, 4096) for name, path in names.items()]
+            case "weights":
+                wanted = instructions["weights"]
+                name = wanted["url"].rpartition("/")[2] if "url" in wanted else wanted["ngc"].get("file", "weights.hdf5")
+                report["artifacts"] = [_artifact(instructions, "weights", f"{wanted['output']}/{name}", 50_000)]
             case "kmeans":
                 count = int(instructions["argv"][instructions["argv"].index("-n") + 1])
                 metrics = {"anchors": [[4.0 * number, 3.0 * number] for number in range(1, count + 1)]}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, ClassVar
 
 from pydantic import Field
+from pydantic.alias_generators import to_camel
 
 from yolo_operator.api.affinity import Affinity, LabelValue, StageAffinity, TopologySpread
 from yolo_operator.api.base import Model, ObjectName, Quantity, Rule
@@ -107,7 +108,7 @@ class StageOverride(Model):
     retry: Retry | None = None
 
 
-_ONE_GPU = ("prepare", "anchors", "evaluate", "prune", "export", "inference")
+_ONE_GPU = ("prepare", "weights", "anchors", "evaluate", "prune", "pseudo_label", "merge", "export", "inference")
 
 
 def _gpus(override: StageOverride | None) -> int:
@@ -134,12 +135,8 @@ class StageOverrides(Model):
 
     rules: ClassVar = (
         Rule(
-            cel=" && ".join(
-                f"(!has(self.{name}) || !has(self.{name}.resources) || !has(self.{name}.resources.gpus)"
-                f" || self.{name}.resources.gpus <= 1)"
-                for name in _ONE_GPU
-            ),
-            message="more than one GPU is for train and retrain only: the toolkit refuses it anywhere else",
+            cel="[" + ", ".join(f"self.?{to_camel(name)}.?resources.?gpus.orValue(0)" for name in _ONE_GPU) + "].all(n, n <= 1)",
+            message="more than one GPU is for train, retrain and fineTune only: the toolkit refuses it anywhere else",
             check=lambda s: all(_gpus(getattr(s, name)) <= 1 for name in _ONE_GPU),
         ),
     )

@@ -12,6 +12,7 @@ from yolo_operator.api.dataset import Dataset
 from yolo_operator.api.delivery import Export, Inference
 from yolo_operator.api.experiment_spec import ExperimentSpec
 from yolo_operator.api.pods import Resources, Retry, Scheduling, SecurityContext, StageOverrides
+from yolo_operator.api.pretrained import Pretrained
 from yolo_operator.api.pruning import Prune
 from yolo_operator.api.rounds import Rounds
 from yolo_operator.api.toolkit import Toolkit
@@ -32,6 +33,8 @@ class Spec(Model):
     experiment_spec: ExperimentSpec
     anchors: Anchors | None = None
     """Absent: the experiment spec's own anchors."""
+    pretrained: Pretrained | None = None
+    """Weights to start from. Absent: `trainingConfig.pretrainModelPath`, or random numbers."""
     train: Train = Train()
     qat: Qat | None = None
     """Quantisation-aware training: FromTrain (train with it, prune, retrain with it), FromRetrain (in the retraining only, which
@@ -113,6 +116,19 @@ class Spec(Model):
             message="FromRetrain needs retrain",
             check=lambda s: s.qat is not Qat.FROM_RETRAIN or s.retrain is not None,
             field=".qat",
+        ),
+        Rule(
+            cel="!has(self.pretrained) || !(has(self.experimentSpec.trainingConfig.pretrainModelPath)"
+            " || has(self.experimentSpec.trainingConfig.prunedModelPath))",
+            message="trainingConfig names another model to start from: take that out, or pretrained",
+            check=lambda s: (
+                s.pretrained is None
+                or (
+                    s.experiment_spec.training_config.pretrain_model_path is None
+                    and s.experiment_spec.training_config.pruned_model_path is None
+                )
+            ),
+            field=".pretrained",
         ),
         *profile_rules.RULES,
         Rule(

@@ -37,6 +37,7 @@ for at least. It does not follow the stage's CPU limit here, where the digest is
 training run again. Where there is a limit, the Job's manifest puts it in.
 """
 INT8 = "int8"
+CALIBRATION_SUFFIXES = (".jpg", ".jpeg", ".png")
 BATCHES, BATCH_SIZE = 10, 8
 """What int8 ranges are measured on when nothing is said: 80 images."""
 TENSOR_FILE = "/tmp/calibration.tensorfile"  # noqa: S108 - TAO takes up a half-written one: it must not outlive the pod
@@ -233,7 +234,10 @@ class Dialect(ABC):
         return export
 
     def _run_export(self, export: Export, directory: str) -> Invocation:
-        return self._invocation("export", export.flags, directory, {"files": export.files}, tuple(export.reads))
+        expect: dict[str, Any] = {"files": export.files}
+        if export.images:
+            expect["calibration"] = export.images
+        return self._invocation("export", export.flags, directory, expect, tuple(export.reads))
 
 
 @dataclass(slots=True)
@@ -244,24 +248,32 @@ class Export:
     flags: list[str]
     files: list[dict[str, Any]] = field(default_factory=list)
     reads: list[str] = field(default_factory=list)
+    images: list[dict[str, Any]] = field(default_factory=list)
+    """`expect.calibration`: images that must be there before."""
 
     def file(self, name: str, path: str, *, masked: bool = False) -> str:
         """Expect a file, and return its path; `masked`: the key in it is masked before anybody sees it."""
         self.files.append({"name": name, "path": path} | ({"maskKey": True} if masked else {}))
         return path
 
-    def calibrate(self, spec: Spec, data: DataPaths) -> None:
-        """How the ranges of a model are measured that was trained without QAT: on a tensorfile, or on images."""
+    def calibrate(self, spec: Spec, data: DataPaths, *, tensors: bool = True) -> None:
+        """How the ranges of a model are measured that was trained without QAT: on a tensorfile, or on images.
+
+        `tensors`: the toolkit makes a tensorfile of the images on its way.
+        """
         chosen = spec.export.calibration if spec.export is not None else None
         if chosen is not None and chosen.tensorfile is not None:
-            tensors = in_data(spec, chosen.tensorfile)
-            self.flags += ["--cal_data_file", tensors]
-            self.reads.append(tensors)
+            path = in_data(spec, chosen.tensorfile)
+            self.flags += ["--cal_data_file", path]
+            self.reads.append(path)
         else:
             images = data.train_images if chosen is None or chosen.images is None else in_data(spec, chosen.images)
-            self.flags += ["--cal_data_file", TENSOR_FILE, "--cal_image_dir", images]
-            # Where there is none TAO measures random numbers and says nothing.
+            self.flags += [*(["--cal_data_file", TENSOR_FILE] if tensors else []), "--cal_image_dir", images]
             self.reads.append(images)
+            if tensors:
+                # Without enough of them TAO fails; without the directory it measures random numbers and says nothing.
+                count = chosen.batches * chosen.batch_size if chosen is not None else BATCHES * BATCH_SIZE
+                self.images.append({"path": images, "suffixes": list(CALIBRATION_SUFFIXES), "atLeast": count})
 
     def batches(self, spec: Spec) -> None:
         """How many images."""

@@ -21,7 +21,7 @@ class OpenToolkit(Dialect):
         export = self._exported(spec, directory, model)
         export.flags += ["--data_type", export.precision]
         if export.precision == INT8 and not self.quantised(spec):
-            export.calibrate(spec, data)
+            export.calibrate(spec, data, tensors=False)
             export.batches(spec)
         return self._run_export(export, directory)
 

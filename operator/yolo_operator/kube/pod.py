@@ -13,10 +13,11 @@ from yolo_operator.api import resource
 from yolo_operator.api.pods import Resources, Scheduling, StageScheduling
 from yolo_operator.api.quantity import amount
 from yolo_operator.api.spec import Spec
-from yolo_operator.kube import device_claim
+from yolo_operator.kube import device_claim, weights_pod
 from yolo_operator.kube.cluster import Object
 from yolo_operator.kube.views import CONTAINER
 from yolo_operator.pipeline.graph import stage_override
+from yolo_operator.pipeline.keys import WEIGHTS
 from yolo_operator.pipeline.names import workspace_claim
 from yolo_operator.pipeline.values import Experiment, StageKey, StageRun
 from yolo_operator.pipeline.work import GRACE_SECONDS, KEY_VARIABLE, METRICS_PORT, stage_image
@@ -27,6 +28,8 @@ CONFIG_MOUNT = "/etc/yolo-operator"
 RUNNER_MOUNT = "/opt/yolo-operator"
 OWN_USER = 65532
 GPU = "nvidia.com/gpu"
+_OWN_MODULES = {"prepare": "yolo_operator.dataset", "merge": "yolo_operator.dataset", "weights": "yolo_operator.weights"}
+"""Python modules of the stages that run in the operator's own image."""
 _WORKERS = re.compile(r"^  n_workers: \d+$", re.MULTILINE)
 
 
@@ -43,7 +46,8 @@ def pod_template(experiment: Experiment, run: StageRun, attempt: int, operator_i
         "terminationGracePeriodSeconds": GRACE_SECONDS + 30,
         "securityContext": _pod_security(spec, own=own),
         "containers": [_container(experiment, run, wanted, operator_image, own=own)],
-        "volumes": _volumes(experiment, wanted, runner_map, own=own),
+        "volumes": _volumes(experiment, wanted, runner_map, own=own)
+        + (weights_pod.volumes(experiment) if run.key == WEIGHTS else []),
         **_placement(experiment, run.key),
     }
     if spec.toolkit.image_pull_secrets:
@@ -82,19 +86,20 @@ def effective_resources(spec: Spec, key: StageKey) -> Resources:
 def _container(experiment: Experiment, run: StageRun, wanted: Resources, operator_image: str, *, own: bool) -> Object:
     spec = experiment.spec
     instructions = f"{CONFIG_MOUNT}/instructions.json"
-    command = ["-m", "yolo_operator.dataset"] if own else [f"{RUNNER_MOUNT}/runner.py"]
+    command = ["-m", _OWN_MODULES[run.key.name]] if own else [f"{RUNNER_MOUNT}/runner.py"]
+    fetches = run.key == WEIGHTS
     container: Object = {
         "name": CONTAINER,
         "image": run.image or operator_image,
         "imagePullPolicy": "IfNotPresent" if own else spec.toolkit.image_pull_policy.value,
         # `command` replaces the image's entrypoint: TAO's prints a banner and asks for a licence.
         "command": ["python3", *command, instructions],
-        "env": _environment(spec, wanted, own=own),
+        "env": _environment(spec, wanted, own=own) + (weights_pod.environment(spec) if fetches else []),
         "resources": _resources(wanted),
         "securityContext": _container_security(spec, own=own),
         # Without a report (a broken image, a crash of the runner) the log's end is the next best thing to tell.
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": _mounts(experiment, own=own),
+        "volumeMounts": _mounts(experiment, own=own) + (weights_pod.mounts(experiment) if fetches else []),
     }
     if not own:
         container["ports"] = [{"name": "metrics", "containerPort": METRICS_PORT, "protocol": "TCP"}]

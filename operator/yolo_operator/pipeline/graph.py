@@ -23,6 +23,7 @@ from yolo_operator.pipeline.keys import (
     PREPARE,
     RETRAIN,
     TRAIN,
+    WEIGHTS,
     evaluate_pruned_key,
     evaluate_round_key,
     fine_tune_key,
@@ -32,6 +33,7 @@ from yolo_operator.pipeline.keys import (
 )
 from yolo_operator.pipeline.rounds import after_labelling, after_tuning, rounds_of
 from yolo_operator.pipeline.values import StageKey
+from yolo_operator.pipeline.weights import fetches
 from yolo_operator.toolkit.dialects import dialect
 
 __all__ = [
@@ -44,6 +46,7 @@ __all__ = [
     "PREPARE",
     "RETRAIN",
     "TRAIN",
+    "WEIGHTS",
     "Node",
     "Part",
     "evaluate_pruned_key",
@@ -100,7 +103,11 @@ def _sweep(spec: Spec, decisions: Decisions) -> tuple[Node, ...]:  # noqa: ARG00
     nodes = [Node(PREPARE)]
     if spec.anchors is not None:
         nodes.append(Node(ANCHORS, (PREPARE,)))
-    nodes.append(Node(TRAIN, (ANCHORS if spec.anchors is not None else PREPARE,)))
+    before = [ANCHORS if spec.anchors is not None else PREPARE]
+    if fetches(spec):
+        nodes.append(Node(WEIGHTS))
+        before.append(WEIGHTS)
+    nodes.append(Node(TRAIN, tuple(before)))
     nodes.append(Node(EVALUATE, (TRAIN,)))
     if spec.prune is not None:
         nodes += [Node(prune_key(threshold), (EVALUATE,)) for threshold in spec.prune.thresholds]

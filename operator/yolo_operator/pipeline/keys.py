@@ -7,6 +7,7 @@ from yolo_operator.toolkit import text
 
 PREPARE = StageKey("prepare")
 ANCHORS = StageKey("anchors")
+WEIGHTS = StageKey("weights")
 TRAIN = StageKey("train")
 EVALUATE = StageKey("evaluate")
 RETRAIN = StageKey("retrain")

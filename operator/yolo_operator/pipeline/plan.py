@@ -8,7 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from yolo_operator.api.spec import Spec
 from yolo_operator.api.status import Chosen, StageState, StageStatus
+from yolo_operator.api.toolkit import SecretKeyRef
 from yolo_operator.pipeline import graph, stages, times
 from yolo_operator.pipeline.decisions import Decisions
 from yolo_operator.pipeline.foreseen import foreseen
@@ -154,11 +156,19 @@ def _ending(experiment: Experiment, walk: _Walk) -> Ending | None:
         return Ending("NoVariantQualifies", choice.message, stage="prune")
     for record in walk.records.values():
         if record.reason == "CreateContainerConfigError" and "secret" in (record.message or "").lower():
-            reference = experiment.spec.toolkit.encryption_key_secret_ref
-            where = f"spec.toolkit.encryptionKeySecretRef ({reference.name}/{reference.key}): " if reference else ""
+            where = ", ".join(f"spec.{path} ({secret.name}/{secret.key})" for path, secret in _secrets(experiment.spec, record))
+            where += ": " if where else ""
             message = f"{where}{record.message}; the stage goes on by itself once the Secret is there"
             return Ending("SecretNotFound", message, accepted=False, final=False)
     return None
+
+
+def _secrets(spec: Spec, record: StageStatus) -> list[tuple[str, SecretKeyRef]]:
+    """The Secrets that a stage's pod refers to, by the path of the field."""
+    found = [("toolkit.encryptionKeySecretRef", spec.toolkit.encryption_key_secret_ref)]
+    if record.name == "weights" and spec.pretrained is not None and spec.pretrained.ngc is not None:
+        found.append(("pretrained.ngc.apiKeySecretRef", spec.pretrained.ngc.api_key_secret_ref))
+    return [(path, secret) for path, secret in found if secret is not None]
 
 
 def _start_or_skip(experiment: Experiment, observed: Observed, walk: _Walk, ending: Ending | None, now: datetime) -> None:

@@ -107,6 +107,7 @@ def _lacking(stage: StageKey, report: Report) -> list[str]:
 _WANTED = {
     "prepare": ("fingerprint",),
     "anchors": ("metrics.anchors",),
+    "weights": ("artifacts",),
     "train": ("artifacts",),
     "evaluate": ("metrics.mAP",),
     "prune": ("metrics.parameterRatio", "artifacts"),

@@ -28,7 +28,7 @@ class StageKey(NamedTuple):
     @property
     def own(self) -> bool:
         """Whether it is the operator's own: in its image, without a GPU."""
-        return self.name in ("prepare", "merge")
+        return self.name in ("prepare", "weights", "merge")
 
     @property
     def trains(self) -> bool:

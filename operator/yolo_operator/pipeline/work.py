@@ -15,7 +15,7 @@ from yolo_operator.api.quantity import amount
 from yolo_operator.api.spec import Spec
 from yolo_operator.api.status import Artifact, StageStatus
 from yolo_operator.api.workspace import Retention
-from yolo_operator.pipeline import graph
+from yolo_operator.pipeline import graph, weights
 from yolo_operator.pipeline.names import digest_of, stage_directory
 from yolo_operator.pipeline.rounds import rounds_of
 from yolo_operator.pipeline.values import Experiment, StageKey, StageRun
@@ -75,11 +75,12 @@ def stage_run(experiment: Experiment, key: StageKey, results: Results) -> StageR
     """The work of a stage whose inputs are all in `results`."""
     spec, workspace = experiment.spec, experiment.spec.workspace.mount_path
     draft = _BUILDERS[key.name](spec, key, results, _DIRECTORY)
+    aside = draft.pop("aside", {})  # what changes nothing of the result
     # On another claim or directory the results are not there.
     place = [spec.workspace.claim_name, spec.workspace.sub_path]
     digest = digest_of({**draft, "stage": key.name, "image": stage_image(spec, key), "workspace": place})
     directory = stage_directory(workspace, key, digest)
-    body: dict[str, Any] = _with_directory(draft, directory)
+    body: dict[str, Any] = _with_directory({**draft, **aside}, directory)
     text = str(body.pop("experimentSpec", ""))
     instructions = {
         "version": 1,
@@ -175,6 +176,10 @@ def _prepare(spec: Spec, key: StageKey, results: Results, directory: str) -> dic
     return {"task": "prepare", "prepare": body, "upstream": source}
 
 
+def _weights(spec: Spec, key: StageKey, results: Results, directory: str) -> dict[str, Any]:  # noqa: ARG001
+    return weights.build(spec, directory)
+
+
 def _anchors(spec: Spec, key: StageKey, results: Results, directory: str) -> dict[str, Any]:  # noqa: ARG001
     data = data_paths(spec, results.stages[graph.PREPARE])
     body = _toolkit(spec, dialect(spec.toolkit.profile).anchors(spec, data, directory), directory)
@@ -185,8 +190,11 @@ def _train(spec: Spec, key: StageKey, results: Results, directory: str) -> dict[
     invocation = dialect(spec.toolkit.profile).train(
         spec, directory, epochs=spec.experiment_spec.training_config.num_epochs, checkpoint=spec.train.checkpoint
     )
+    body = _toolkit(spec, invocation, directory)
+    _, read = weights.starting_point(spec, results.stages)
     return {
-        **_toolkit(spec, invocation, directory),
+        **body,
+        **({"inputs": [*body.get("inputs", ()), *read]} if read else {}),
         "experimentSpec": _text(spec, results),
         "checkpoint": spec.train.checkpoint,
         "upstream": [results.stages[graph.PREPARE].fingerprint],
@@ -354,6 +362,7 @@ def _anchors_of(spec: Spec, results: Results) -> list[list[float]] | None:
 
 def _text(spec: Spec, results: Results, *, pruned: StageKey | None = None) -> str:
     model = _absolute(spec, results.model(pruned)) if pruned else None
+    spec, _ = weights.starting_point(spec, results.stages)
     data = data_paths(spec, results.stages[graph.PREPARE])
     return experiment_text(spec, data, anchors=_anchors_of(spec, results), pruned_model=model)
 
@@ -389,6 +398,7 @@ _Builder = Callable[[Spec, StageKey, Results, str], dict[str, Any]]
 _BUILDERS: dict[str, _Builder] = {
     "prepare": _prepare,
     "anchors": _anchors,
+    "weights": _weights,
     "train": _train,
     "evaluate": _evaluate,
     "prune": _prune,

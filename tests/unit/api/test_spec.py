@@ -27,7 +27,7 @@ def errors(raw: dict[str, Any]) -> dict[str, str]:
 
 
 def test_the_examples_are_accepted(examples: dict[str, Any]) -> None:
-    assert {"license-plate-cpu.yaml", "license-plate-tao.yaml"} <= set(examples)
+    assert {"license-plate-cpu.yaml", "license-plate-tao-5.yaml", "license-plate-tao.yaml"} <= set(examples)
     for manifest in examples.values():
         assert isinstance(parse_spec(manifest["spec"]), Spec)
         assert len(manifest["metadata"]["name"]) <= 63
@@ -102,6 +102,12 @@ def test_unknown_fields_are_errors(path: str, patched: Patch) -> None:
         ("experimentSpec.openConfig.widthMultiplier", 0, 1),
         ("experimentSpec.openConfig.widthMultiplier", 1.5, 0.1),
         ("experimentSpec.randomSeed", -1, 0),
+        ("pretrained.url", "http://mirror.example/a.hdf5", "https://mirror.example/b/a.hdf5"),
+        ("pretrained.url", "https://mirror.example/", "https://mirror.example:8443/a.hdf5"),
+        ("pretrained.url", "https://user:word@mirror.example/a.hdf5", "https://mirror.example/b%20c/a.hdf5"),
+        ("pretrained.url", "https://mirror.example/a.hdf5?token=1", "https://mirror.example/~b/a.hdf5"),
+        ("pretrained.sha256", "A" * 64, "a" * 64),
+        ("pretrained.proxy.https", "http://user:word@proxy.example:3128", "http://proxy.example:3128"),
         ("anchors.auto.count", 8, 6),
         ("anchors.auto.count", 30, 27),
         ("train.checkpoint", "0", "best"),
@@ -123,8 +129,10 @@ def test_unknown_fields_are_errors(path: str, patched: Patch) -> None:
     ],
 )
 def test_ranges_and_patterns(path: str, bad: Any, good: Any, patched: Patch) -> None:
-    assert errors(patched({path: good})) == {}
-    assert [found for found in errors(patched({path: bad})) if found.startswith(path)], path
+    fetched = {"url": "https://mirror.example/a.hdf5", "sha256": "0" * 64}
+    around = {"pretrained": fetched} if path.startswith("pretrained") else {}
+    assert errors(patched({**around, path: good})) == {}
+    assert [found for found in errors(patched({**around, path: bad})) if found.startswith(path)], path
 
 
 @pytest.mark.parametrize("threshold", [0, 1, -0.1, 1.1])

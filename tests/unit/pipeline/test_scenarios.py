@@ -248,6 +248,17 @@ def test_a_missing_secret_stalls_and_goes_on_by_itself() -> None:
     assert all(record["attempt"] == 1 for record in world.status()["stages"])
 
 
+def test_a_missing_secret_of_ngc_is_told_with_its_field() -> None:
+    ngc = {"model": "nvidia/tao/a:b", "file": "a.hdf5", "apiKeySecretRef": {"name": "ngc", "key": "key"}}
+    world = World(small_spec(pretrained={"ngc": ngc}))
+    world.simulator.secret_missing = True
+    world.until(lambda: world.status().get("stages") is not None and world.condition("Accepted")["status"] == "False")
+    assert "spec.pretrained.ngc.apiKeySecretRef (ngc/key)" in world.condition("Accepted")["message"]
+    world.simulator.secret_missing = False
+    world.rest()
+    assert world.status()["phase"] == "Succeeded"
+
+
 def test_a_missing_claim_is_named_and_awaited() -> None:
     world = World(small_spec(), claim=False)
     world.until(lambda: bool(world.status()))

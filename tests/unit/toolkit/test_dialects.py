@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import yaml
 from pydantic import ValidationError
 from yolo_operator.api.spec import Spec, parse_spec
 from yolo_operator.dialects import DIALECTS, guess, names
@@ -110,7 +111,7 @@ def test_what_is_written_and_expected_lies_in_the_stages_directory(build: Build,
 
 
 def test_every_success_is_shown_by_something(build: Build, data: DataPaths) -> None:
-    shown = {command.task: set(command.expect) - {"statusFile"} for command in all_commands(build(), data)}
+    shown = {command.task: set(command.expect) - {"statusFile", "calibration"} for command in all_commands(build(), data)}
     assert shown == {
         "kmeans": {"metrics"},
         "train": {"checkpoints", "metrics"},
@@ -485,7 +486,10 @@ def test_ranges_can_come_from_a_tensorfile(tao: Build, tao_5: Build, data: DataP
 
 
 def test_images_that_ranges_are_measured_on_must_be_there(tao: Build, cpu: Build, data: DataPaths) -> None:
-    assert of(tao()).export(tao(), DIRECTORY, MODEL, data).reads == ("/yolov4/dataset/train/images",)
+    command = of(tao()).export(tao(), DIRECTORY, MODEL, data)
+    assert command.reads == ("/yolov4/dataset/train/images",)
+    (images,) = command.expect["calibration"]
+    assert images == {"path": command.reads[0], "suffixes": [".jpg", ".jpeg", ".png"], "atLeast": 256 * 8}
     plain = cpu(retrain__enableQat=False, export__calibration={"images": "some"})
     assert of(plain).export(plain, DIRECTORY, MODEL, data).reads == ("/dataset/some",)
     assert of(cpu()).export(cpu(), DIRECTORY, MODEL, data).reads == ()
@@ -542,3 +546,17 @@ def test_mixed_precision_is_said_for_training_only(tao: Build, tao_5: Build, dat
         assert stages(build(retrain__useAmp=True)) == [False, True]
         everywhere = build(train__useAmp=True, anchors={"auto": {}})
         assert [c.task for c in all_commands(everywhere, data) if "--use_amp" in c.argv] == ["train"]
+
+
+def test_the_example_for_tao_5(data: DataPaths) -> None:
+    """Told by its image, quantisation-aware throughout, with an engine."""
+    manifest = yaml.safe_load((Path(__file__).parents[3] / "examples" / "license-plate-tao-5.yaml").read_text())
+    spec = parse_spec(manifest["spec"])
+    assert spec.toolkit.profile == "tao-5.0"
+    assert "--use_amp" in of(spec).train(spec, DIRECTORY, epochs=1, stage="retrain").argv
+    export = of(spec).export(spec, DIRECTORY, MODEL, data)
+    assert flag(export, "--data_type") == "int8"
+    assert flag(export, "--cal_json_file") == f"{DIRECTORY}/calibration.json"
+    assert "--cal_image_dir" not in export.argv
+    names = [file["name"] for file in export.expect["files"]]
+    assert names == ["model", "labels", "deepstream", "calibration", "calibrationCache", "engine"]
