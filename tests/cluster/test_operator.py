@@ -207,7 +207,7 @@ async def test_sigterm_ends_it_in_order(ground: Playground) -> None:
 def rendered(ground: Playground, root: Path, programs: Path) -> list[Object]:
     """What the chart says of the operator's rights, for the test's namespace."""
     command = [programs / "helm", "template", "op", root / "helm/yolo-operator", "--namespace", ground.namespace]
-    command += ["--set", f"watchNamespaces={{{ground.namespace}}}"]
+    command += ["--set", f"watchNamespaces={{{ground.namespace}}}", "--set", "rbac.dra=true", "--set", "rbac.kueue=true"]
     command += ["-s", "templates/rbac.yaml", "-s", "templates/serviceaccount.yaml"]
     text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return [body for body in yaml.safe_load_all(text) if body]
@@ -242,10 +242,29 @@ async def test_the_charts_rights_are_enough(
     as_chart: Callable[[Callable[[Object], bool]], OperatorProcess],
 ) -> None:
     operator = as_chart(lambda rule: False)
-    await ground.apply(small_spec(workspace={"volumeClaimTemplate": {"storage": "1Gi"}}))
+    claim = {"dra": {"deviceClassName": "gpu.nvidia.com"}}
+    await ground.apply(small_spec(workspace={"volumeClaimTemplate": {"storage": "1Gi"}}, resources=claim))
     status = await played_to_the_end(ground, simulator)
     assert status["phase"] == "Succeeded"
     assert not [line for line in operator.log().splitlines() if "403" in line or "orbidden" in line]
+
+
+async def test_a_right_that_few_need_is_missed_only_by_them(
+    ground: Playground,
+    simulator: JobSimulator,
+    as_chart: Callable[[Callable[[Object], bool]], OperatorProcess],
+) -> None:
+    operator = as_chart(lambda rule: rule["apiGroups"] in (["resource.k8s.io"], ["kueue.x-k8s.io"]))
+    await ground.apply(small_spec(resources={"dra": {"deviceClassName": "gpu.nvidia.com"}}))
+    await ground.apply(small_spec(workspace={"claimName": "data", "subPath": "other"}, queueName="gpus"), "other")
+
+    async def told() -> bool:
+        await ground.play(simulator)
+        first, second = [(await ground.experiment(name) or {}).get("status") or {} for name in (NAME, "other")]
+        return "rbac.dra=true" in (first.get("message") or "") and second.get("phase") == "Succeeded"
+
+    await ground.until(told, "one says what it lacks, the other succeeds")
+    assert "Traceback" not in operator.log()
 
 
 @pytest.mark.parametrize("missing", ["jobs", "pods/log", "events", "yoloexperiments/status"])

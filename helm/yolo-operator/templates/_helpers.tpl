@@ -67,7 +67,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 - apiGroups: [yolo-operator.dev]
   resources: [yoloexperiments/status]
   verbs: [patch]
-# A stage is a Job. Patch: a finished Job is relabelled so that it leaves the watch; delete: suspend, and retries.
+# A stage is a Job. Patch: a finished Job gets the label that takes it out of the watch, and its time to live; delete: suspend, retries.
 - apiGroups: [batch]
   resources: [jobs]
   verbs: [get, list, watch, create, patch, delete]
@@ -91,6 +91,18 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 - apiGroups: [""]
   resources: [events]
   verbs: [create, patch]
+{{- if .Values.rbac.kueue }}
+# Only with rbac.kueue. Why Kueue holds a stage's Job: the conditions of its Workload.
+- apiGroups: [kueue.x-k8s.io]
+  resources: [workloads]
+  verbs: [list]
+{{- end }}
+{{- if .Values.rbac.dra }}
+# Only with rbac.dra. GPUs by resource claim: the template that a stage's pod refers to. Removal is left to owner references.
+- apiGroups: [resource.k8s.io]
+  resources: [resourceclaimtemplates]
+  verbs: [create]
+{{- end }}
 {{- end }}
 
 {{/* With leader election, besides, in the operator's own namespace. */}}

@@ -28,6 +28,9 @@ RIGHTS = (
     Right("", "persistentvolumeclaims", ("get", "create"), "to find or make workspaces"),
     Right("", "events", ("create", "patch"), "to record Events"),
 )
+WITH_KUEUE = Right("kueue.x-k8s.io", "workloads", ("list",), "to show why a stage is Queued")
+WITH_DRA = Right("resource.k8s.io", "resourceclaimtemplates", ("create",), "to ask for GPUs by resource claim")
+"""Rights that only some experiments need. They are not checked: where one is missing, the experiment says so, or less."""
 
 
 LEASE_RIGHTS = (

@@ -56,6 +56,22 @@ def test_the_operator_may_do_exactly_this_in_the_whole_cluster() -> None:
 
 
 @needs_helm
+@pytest.mark.parametrize(
+    ("settings", "more"),
+    [
+        (["rbac.kueue=true"], [checks.WITH_KUEUE]),
+        (["rbac.dra=true"], [checks.WITH_DRA]),
+        (["rbac.kueue=true", "rbac.dra=true", "watchNamespaces={a}"], [checks.WITH_KUEUE, checks.WITH_DRA]),
+    ],
+)
+def test_rights_that_only_some_experiments_need_are_asked_for(settings: list[str], more: list[checks.Right]) -> None:
+    documents = render(*settings)
+    roles = [*of_kind(documents, "Role"), *of_kind(documents, "ClusterRole")]
+    (role,) = [role for role in roles if ("batch", "jobs") in rights(role)]
+    assert rights(role) == RIGHTS | {(right.group, right.resource): set(right.verbs) for right in more}
+
+
+@needs_helm
 def test_or_in_named_namespaces_alone() -> None:
     documents = render("watchNamespaces={team-a,team-b}")
     roles = of_kind(documents, "Role")
