@@ -43,7 +43,8 @@ def run(scenario: Scenario) -> None:
     )
     scenario.check(train["failures"] == 0, "the eviction counts for nothing")
     resumed = train.get("resumedFromEpoch")
-    scenario.check(resumed in (4, 8), f"the training resumed from the checkpoint of epoch {resumed}")
+    # A toolkit that hears the signal may have saved a later epoch than that of the last interval.
+    scenario.check(resumed is not None and resumed >= 8, f"the training resumed from the checkpoint of epoch {resumed}")
     check_same_quality(scenario, calm, experiment)
     check_epochs(scenario, "calm", "evicted")
 

@@ -341,6 +341,24 @@ def test_suspend_stops_the_job_and_resume_goes_on() -> None:
     assert Counter(world.reasons())["Suspended"] == Counter(world.reasons())["Resumed"] == 1
 
 
+def test_suspended_means_that_nothing_runs_any_more() -> None:
+    world = World(small_spec())
+    world.until(lambda: world.states().get("train") == "Running")
+    world.edit({"spec": {"suspend": True}})
+    stopping = []
+
+    def look() -> None:
+        live = [job for job in world.cluster.objects(JOBS) if not is_finished(job)]
+        held = [c["status"] for c in world.status()["conditions"] if c["type"] == "Suspended"] == ["True"]
+        stopping.append(bool(live) and world.stage("train")["state"] == "Suspended")
+        assert not (live and held)
+
+    world.after_round = look
+    world.rest()
+    assert any(stopping)
+    assert world.condition("Suspended")["status"] == "True"
+
+
 def test_resume_before_the_job_has_gone_waits_for_it() -> None:
     world = World(small_spec())
     world.until(lambda: world.states().get("train") == "Running")
