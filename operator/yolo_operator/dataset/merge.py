@@ -24,6 +24,8 @@ from yolo_operator.runner.runner import USER, Stage, StageError, artifact, verif
 
 COLUMNS = 16
 """KITTI's 15, and the confidence."""
+ROOM = 900
+"""Characters for each of the counts by class: the whole report has to fit into 4096 bytes, and provenance has every label."""
 
 
 def merge(stage: Stage) -> dict[str, Any]:
@@ -192,8 +194,18 @@ def _figures(judged: Sequence[Judged], images: int, classes: Iterable[str]) -> d
             "images": used,
             "labels": labels.total(),
             "droppedLabels": dropped.total(),
-            "labelsByClass": {name: labels[name] for name in sorted(classes) if labels[name]},
-            "droppedByClass": {name: dropped[name] for name in sorted(classes) if dropped[name]},
+            "labelsByClass": _most({name: labels[name] for name in classes}),
+            "droppedByClass": _most({name: dropped[name] for name in classes}),
             "droppedByReason": dict(sorted(reasons.items())),
         },
     }
+
+
+def _most(counts: Mapping[str, int]) -> dict[str, int]:
+    """The counts that the report has room for, the highest first; all of them in any but the largest set of classes."""
+    found, room = {}, ROOM
+    for name in sorted(counts, key=lambda name: (-counts[name], name)):
+        room -= len(f'"{name}":{counts[name]},')
+        if counts[name] and room >= 0:
+            found[name] = counts[name]
+    return dict(sorted(found.items()))

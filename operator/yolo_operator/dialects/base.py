@@ -301,8 +301,8 @@ def engine_flags(path: str, engine: Engine | None) -> list[str]:
 
 
 def uses_amp(spec: Spec, stage: str) -> bool:
-    """Whether a training stage uses automatic mixed precision: the retraining as the training, unless it says otherwise."""
-    own = spec.retrain.use_amp if stage == "retrain" and spec.retrain is not None else None
+    """Whether a training stage uses automatic mixed precision: all as the training, unless the retraining says otherwise."""
+    own = spec.retrain.use_amp if stage != "train" and spec.retrain is not None else None
     return spec.train.use_amp if own is None else own
 
 

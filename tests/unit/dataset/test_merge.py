@@ -187,3 +187,19 @@ def test_labels_that_changed_since_inference_are_not_taken(work: Round, monkeypa
     real = measure(str(work.inferred))
     monkeypatch.setitem(globals(), "measure", lambda _: (real[0], "0" * 64))
     assert work.merge()[1]["reason"] == "InputChanged"
+
+
+def test_of_many_classes_the_report_has_the_totals_and_the_most_frequent(work: Round, tmp_path: Path) -> None:
+    names = [f"a-rather-long-name-of-a-class-that-nobody-would-write-{number:03d}" for number in range(200)]
+    work.changes = {"classes": {name: name for name in names}}
+    work.found("a.png", *((name, BOX, 0.9) for name in [*names, names[77]]))
+    work.found("b.png", *((name, BOX, 0.3) for name in names))
+    _, report = work.merge()
+    metrics = report["metrics"]
+    assert (metrics["labels"], metrics["droppedLabels"]) == (201, 200)
+    assert metrics["labelsByClass"][names[77]] == 2
+    assert 10 < len(metrics["labelsByClass"]) < 20
+    message = (tmp_path / "termination-log").read_bytes()
+    assert len(message) <= 4096
+    assert json.loads(message)["metrics"] == metrics
+    assert len(work.provenance()) == 401

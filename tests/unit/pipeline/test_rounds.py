@@ -266,9 +266,11 @@ def test_a_rounds_inference_has_its_own_threshold() -> None:
 
 
 def test_rounds_on_tao() -> None:
-    world = World({**with_rounds(2, tao_spec), "stages": {"fineTune": {"resources": {"gpus": 2}}}}).rest()
+    spec = {**with_rounds(2, tao_spec), "stages": {"fineTune": {"resources": {"gpus": 2}}}}
+    spec["retrain"] = {**spec["retrain"], "useAmp": True}
+    world = World(spec).rest()
     assert world.status()["phase"] == "Succeeded"
-    assert carried(world, "fine-tune", "1")[0]["argv"][-2:] == ["--gpus", "2"]
+    assert carried(world, "fine-tune", "1")[0]["argv"][-3:] == ["--gpus", "2", "--use_amp"]
     assert "-l" in carried(world, "pseudo-label", "2")[0]["argv"]
     assert "keyEnv" not in carried(world, "merge", "1")[0]
     limits = job(world, "fine-tune", "1")["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]
