@@ -16,6 +16,8 @@ MAKEFLAGS   += --no-print-directory
 PY      := $(VENV)/bin/python
 CRD     := crds/yoloexperiments.yaml
 CHART   := helm/yolo-operator
+RUNNER  := operator/yolo_operator/runner
+RUNNER_LINES := 681
 # The venv is made anew when what goes into it changes, not when a file is merely touched.
 STAMP   := $(VENV)/.stamp-$(shell cat constraints.txt pyproject.toml | sha256sum | cut -c1-16)
 
@@ -64,7 +66,8 @@ lint: venv  ## Style, types, imports between rooms, the runner's Python 3.6, gen
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports --no-logo
-	$(VENV)/bin/vermin --quiet --no-tips --violations --target=3.6- operator/yolo_operator/runner/runner.py
+	$(VENV)/bin/vermin --quiet --no-tips --violations --target=3.6- $(RUNNER)/runner.py
+	@test $$(wc -l < $(RUNNER)/runner.py) -le $(RUNNER_LINES) || { echo "$(RUNNER)/runner.py has more than $(RUNNER_LINES) lines"; exit 1; }
 	@$(MAKE) generated-is-fresh
 	@$(PY) examples/build.py --check
 
@@ -73,6 +76,7 @@ generate: venv  ## What is made from the code: the CRD (crds/, the chart's copy)
 	@mkdir -p crds $(CHART)/files/crds
 	$(PY) -m yolo_operator.api.crd $(CRD) $(CHART)/files/$(CRD)
 	$(PY) -m yolo_operator.toolkit.reference docs/toolkits.md
+	$(PY) -m yolo_operator.toolkit.runner_data $(RUNNER)/toolkits.json
 	$(PY) -m yolo_operator.controller.metrics_page docs/metrics.md
 	PYTHONPATH=hack $(PY) -m dashboards $(CHART)/files/dashboards
 	$(PY) hack/chart_docs.py
@@ -85,6 +89,8 @@ generated-is-fresh: venv
 	  cmp -s build/crd.yaml $$file || { echo "$$file is not what the models say: make generate"; exit 1; }; done
 	@$(PY) -m yolo_operator.toolkit.reference build/toolkits.md
 	@cmp -s build/toolkits.md docs/toolkits.md || { echo "docs/toolkits.md is not what the code says: make generate"; exit 1; }
+	@$(PY) -m yolo_operator.toolkit.runner_data build/toolkits.json
+	@cmp -s build/toolkits.json $(RUNNER)/toolkits.json || { echo "$(RUNNER)/toolkits.json is not what the tables say: make generate"; exit 1; }
 	@$(PY) -m yolo_operator.controller.metrics_page build/metrics.md
 	@PYTHONPATH=hack $(PY) -m dashboards build/dashboards
 	@diff -rq build/dashboards $(CHART)/files/dashboards || { echo "the dashboards are not what hack/dashboards says: make generate"; exit 1; }
@@ -140,9 +146,13 @@ e2e: venv  ## One SCENARIO of tests/e2e with real containers; the result is buil
 	@$(MAKE) install CLUSTER=$(TEST_CLUSTER)
 	@$(MAKE) scenario
 
+.PHONY: emulator
+emulator:  ## The emulated TAO as an image into TEST_CLUSTER, for SCENARIO=verdicts
+	@hack/images build --file tests/emulator/Dockerfile --tag yolo-operator/emulated-tao:test --load $(TEST_CLUSTER)
+
 # The same on a cluster that `make e2e` has prepared already.
 .PHONY: scenario
-scenario: venv
+scenario: venv $(if $(filter verdicts,$(SCENARIO)),emulator)
 	$(call say,End to end: $(SCENARIO))
 	@mkdir -p build/e2e
 	@$(call on,$(TEST_CLUSTER)) $(PY) tests/e2e/run.py $(SCENARIO)

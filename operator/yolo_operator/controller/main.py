@@ -35,7 +35,7 @@ from yolo_operator.controller.worker import work
 from yolo_operator.kube.client import KubernetesCluster, configuration
 from yolo_operator.kube.cluster import Cluster
 from yolo_operator.kube.errors import ApiError
-from yolo_operator.kube.runner_map import runner_manifest, runner_source
+from yolo_operator.kube.runner_map import runner_files, runner_manifest
 
 STUCK_SECONDS = 300
 """A key that is worked on for longer, or so long a time without any that is done, says that the queue does not move."""
@@ -129,7 +129,7 @@ def assemble(
     cache = Cache()
     queue = WorkQueue[Key](waited=metrics.queue_waited, worked=metrics.queue_worked)
     recorder = Recorder(cluster, _now)
-    runner = runner_manifest(runner_source())
+    runner = runner_manifest(runner_files())
     reconciler = Reconciler(cluster, cache, recorder, _now, settings.image, runner)
     registry.register(
         StateCollector(cache, queue, reconciler.progress, classes=settings.metrics_classes, limit=settings.metrics_experiments)

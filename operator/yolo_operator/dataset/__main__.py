@@ -1,6 +1,7 @@
 import sys
 
 from yolo_operator.dataset.merge import merge
+from yolo_operator.dataset.own_stage import OwnStage
 from yolo_operator.dataset.prepare import prepare
 from yolo_operator.runner import runner
 
@@ -12,7 +13,7 @@ def main(argv: list[str]) -> int:
     if len(argv) != 2:
         sys.stderr.write("usage: python3 -m yolo_operator.dataset INSTRUCTIONS.json\n")
         return 2
-    return runner.execute(argv[1], lambda stage: _TASKS[stage.instructions["task"]](stage))
+    return runner.execute(argv[1], lambda stage: _TASKS[stage.instructions["task"]](stage), OwnStage)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from typing import Any
 from yolo_operator.dataset.labels import TOO_SMALL, Box
 from yolo_operator.dataset.pictures import INFERENCE_SUFFIXES, TRAINING_SUFFIXES, image_size
 from yolo_operator.dataset.selection import Detection, Dropped, Filter, Judged, select
-from yolo_operator.runner.runner import USER, Stage, StageError, artifact, verify_inputs
+from yolo_operator.runner.runner import Stage, StageError
 
 COLUMNS = 16
 """KITTI's 15, and the confidence."""
@@ -30,7 +30,7 @@ ROOM = 900
 
 def merge(stage: Stage) -> dict[str, Any]:
     """Filter, write, count. Returns the report's fields; raises StageError when inference's labels cannot be read."""
-    verify_inputs(stage)
+    stage.verify_inputs()
     stage.open_log()
     wanted = stage.instructions["merge"]
     work = Work(stage, wanted)
@@ -50,7 +50,7 @@ def merge(stage: Stage) -> dict[str, Any]:
         shutil.rmtree(building, ignore_errors=True)
     return {
         **_figures(judged, work.images, wanted["classes"]),
-        "artifacts": [artifact(stage, "labels", str(output)), artifact(stage, "provenance", str(provenance))],
+        "artifacts": [stage.artifact("labels", str(output)), stage.artifact("provenance", str(provenance))],
     }
 
 
@@ -128,7 +128,7 @@ class Work:
         values = _numbers([*columns[4:8], columns[-1]]) if len(columns) == COLUMNS else None
         if values is None or not 0 <= values[4] <= 1:
             found = f"{path.name}:{number}: `{' '.join(columns)[:200]}` is no KITTI line with a confidence from 0 to 1 at its end"
-            raise StageError("ToolkitFailed", f"its inference left a label that cannot be read ({found})", USER)
+            raise StageError("ToolkitFailed", f"its inference left a label that cannot be read ({found})", "user")
         name = self.classes.get(columns[0].lower())
         corners = _clipped(values[:4], size)
         unusable = None

@@ -16,7 +16,7 @@ from typing import Any
 from yolo_operator.dataset import labels
 from yolo_operator.dataset.findings import Findings
 from yolo_operator.dataset.pictures import INFERENCE_SUFFIXES, TRAINING_SUFFIXES, Content, find_images, read_content
-from yolo_operator.runner.runner import Stage, StageError, artifact
+from yolo_operator.runner.runner import Stage, StageError
 
 LABELLED = ("train", "validation")
 
@@ -40,7 +40,7 @@ def prepare(stage: Stage) -> dict[str, Any]:
             building.replace(output)
     finally:
         shutil.rmtree(building, ignore_errors=True)
-    artifacts = [artifact(stage, f"{part}Labels", str(output / part / "labels")) for part in LABELLED] if work.converts else []
+    artifacts = [stage.artifact(f"{part}Labels", str(output / part / "labels")) for part in LABELLED] if work.converts else []
     boxes = sum(work.boxes.values())
     return {
         "message": f"{work.images['train']} training and {work.images['validation']} validation images, {boxes} training boxes",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from importlib import resources
 
 from yolo_operator.api import resource
@@ -13,22 +14,24 @@ COMPONENT = "runner"
 SELECTOR = f"{resource.LABEL_MANAGED_BY}={resource.MANAGED_BY},{resource.LABEL_COMPONENT}={COMPONENT}"
 
 
-def runner_source() -> str:
-    """The text of runner.py."""
-    return resources.files("yolo_operator.runner").joinpath("runner.py").read_text(encoding="utf-8")
+def runner_files() -> dict[str, str]:
+    """Name → text of what a toolkit's container is given."""
+    folder = resources.files("yolo_operator.runner")
+    return {name: folder.joinpath(name).read_text(encoding="utf-8") for name in ("runner.py", "toolkits.json")}
 
 
-def runner_manifest(source: str) -> Object:
-    """The ConfigMap for this text."""
+def runner_manifest(files: Mapping[str, str]) -> Object:
+    """The ConfigMap for these files."""
+    content = "".join(f"{name}\0{text}\0" for name, text in sorted(files.items()))
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {
-            "name": f"yolo-runner-{hashlib.sha256(source.encode()).hexdigest()[:10]}",
+            "name": f"yolo-runner-{hashlib.sha256(content.encode()).hexdigest()[:10]}",
             "labels": {resource.LABEL_MANAGED_BY: resource.MANAGED_BY, resource.LABEL_COMPONENT: COMPONENT},
         },
         "immutable": True,
-        "data": {"runner.py": source},
+        "data": dict(files),
     }
 
 

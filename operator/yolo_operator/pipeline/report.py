@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Annotated
 
 from pydantic import Field, ValidationError
@@ -11,17 +10,7 @@ from pydantic import Field, ValidationError
 from yolo_operator.api.base import OpenModel
 from yolo_operator.api.status import Artifact, Metrics, Warn
 from yolo_operator.pipeline.values import JobState, JobView, PodView, StageKey
-
-
-class FailureClass(StrEnum):
-    """Who has to act on a failure."""
-
-    USER = "user"
-    """Never retried: the input must change."""
-    TRANSIENT = "transient"
-    """Retried up to retry.limit."""
-    INFRASTRUCTURE = "infrastructure"
-    """Retried without counting."""
+from yolo_operator.toolkit.failures import FailureClass as FailureClass
 
 
 class Report(OpenModel):

@@ -5,17 +5,13 @@
 
 A toolkit may exit with 0 after an interruption, a wrong key or a loss that is not a number. So a stage succeeded only when the
 exit code is 0 *and* its artifacts are there *and* the status file, if any, ends in SUCCESS *and* its numbers are finite.
-Anything else becomes a reason, a class (who must act) and a sentence, in `report.json` and in the termination message.
+Anything else becomes a reason, a class (who must act) and a sentence. docs/stage-contract.md is the specification.
 
-This one file is mounted into images we do not build: it needs the standard library of Python 3.6 and nothing else.
-docs/stage-contract.md is its specification.
+This file and `toolkits.json` beside it (reasons, patterns of what toolkits print) are mounted into images we do not build: they
+need the standard library of Python 3.6 and nothing else.
 """
 
-import codecs
-import collections
-import csv
 import errno
-import glob
 import hashlib
 import json
 import math
@@ -24,131 +20,56 @@ import re
 import select
 import shutil
 import signal
-import socketserver
-import subprocess
 import sys
 import threading
 import time
 import traceback
-from http.server import BaseHTTPRequestHandler
-from typing import IO, Any, Callable, Deque, Dict, Iterable, List, NamedTuple, Optional, Tuple
+from contextlib import suppress
+from socketserver import StreamRequestHandler, ThreadingTCPServer
+from subprocess import DEVNULL, PIPE, STDOUT, Popen
+from typing import IO, Any, Callable, Dict, List, Optional, Set, Tuple
 
-USER, TRANSIENT, INFRASTRUCTURE = "user", "transient", "infrastructure"
 TERMINATION_LIMIT = 4096  # bytes: the kubelet cuts longer messages, which would break the JSON
-LINE_LIMIT = 65536  # characters: a toolkit that never ends its line must not fill the memory
-HISTORY_LIMIT = 120
+TIMESTAMP = "%Y-%m-%dT%H:%M:%SZ"
+LINE_LIMIT = 65536  # bytes: a toolkit that never ends its line must not fill the memory
+GOES_FIRST = ("history", "boxes", "warnings", "errors", "AP", "message", "metrics", "artifacts")  # from a report that is too long
+CONTROL = re.compile("\x1b\\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")  # a terminal's colours and the like
 
-
-# Why a stage did not succeed: who must act, and the sentence for people with room for what was found.
-REASONS: Dict[str, Tuple[str, str]] = {
-    "Interrupted": (INFRASTRUCTURE, "Stopped by {}."),
-    "GpuUnavailable": (INFRASTRUCTURE, "No GPU works in the container: check the driver and the nvidia.com/gpu limit ({})."),
-    "WorkspaceInUse": (USER, "The workspace directory belongs to experiment {}: give each its own spec.workspace.subPath."),
-    "WorkspaceNotWritable": (USER, "The workspace cannot be written: check the claim's access mode and the pod's fsGroup ({})."),
-    "NoSpace": (USER, "The volume is full: enlarge the workspace's claim or remove old stages from it ({})."),
-    "StorageFailed": (TRANSIENT, "The storage failed ({})."),
-    "KeyMissing": (USER, "The toolkit's key {}: put it into the Secret that spec.toolkit.encryptionKeySecretRef names."),
-    "WrongKey": (USER, "The model cannot be opened with this key: all stages need the key that it was saved with ({})."),
-    "ExecutableMissing": (USER, "The image has no `{}` that can be run: check spec.toolkit.image."),
-    "InputMissing": (USER, "An input is not there: put it back, or run the stage that makes it again ({})."),
-    "InputChanged": (USER, "The input {} is not the one that was reported: run the stage that makes it again."),
-    "DatasetUnusable": (USER, "The dataset cannot be used: {}"),
-    "BadExperimentSpec": (USER, "The toolkit refused the experiment spec or its command line: correct what it names ({})."),
-    "OutOfGpuMemory": (USER, "The GPU ran out of memory: lower batchSizePerGpu, batchSize or the input size ({})."),
-    "OutOfMemory": (TRANSIENT, "The container ran out of memory: raise its limit or lower trainingConfig.nWorkers ({})."),
-    "NonFiniteLoss": (USER, "The loss was not finite ({}): lower trainingConfig.learningRate, check labels and anchors."),
-    "MetricMissing": (TRANSIENT, "The toolkit says that it succeeded but gave no finite {}."),
-    "ArtifactMissing": (TRANSIENT, "The toolkit exited with 0 but left no {}."),
-    "InterruptedWithoutSignal": (TRANSIENT, "The toolkit exited with 0 before it was finished ({})."),
-    "ToolkitFailed": (TRANSIENT, "The toolkit failed: {}"),
-    "RunnerError": (TRANSIENT, "The runner itself failed: {}"),
-}
+with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "toolkits.json"), encoding="utf-8") as tables:
+    TOOLKITS: Dict[str, Any] = json.load(tables)
+RULES = [(rule["kind"], re.compile(rule["pattern"], re.ASCII)) for rule in TOOLKITS["lines"]]
+Rows = Dict[int, Dict[str, Any]]  # epoch → {loss, mAP, validationLoss, AP}: what is finite, and a loss that is not as nan
 
 
 class StageError(Exception):
-    """Ends a stage without success, for one of REASONS; `kind` overrules who must act."""
+    """Ends a stage without success, for a reason of toolkits.json; `kind` overrules who must act."""
 
     def __init__(self, reason: str, found: str = "", kind: str = "") -> None:
         super().__init__(reason, found)
-        self.reason, self.kind = reason.replace("OfGpu", "Of"), kind or REASONS[reason][0]
-        self.message = REASONS[reason][1].format(found)
+        known = TOOLKITS["reasons"][reason]
+        self.reason, self.kind, self.message = reason, kind or known["class"], known["sentence"].format(found)
 
 
-def main(argv: List[str]) -> int:
-    """Run the toolkit stage that the instructions file describes; returns the container's exit code."""
-    if len(argv) != 2:
-        sys.stderr.write("usage: runner.py INSTRUCTIONS.json\n")
-        return 2
-    return execute(argv[1], run_toolkit_stage)
-
-
-def execute(path: str, work: "Callable[[Stage], Dict[str, Any]]") -> int:
-    """Do `work` under the contract: ownership, reuse of a finished report, signals, one report whatever happens.
-
-    `work` returns the fields of a success's report (message, metrics, artifacts, …) and raises StageError otherwise.
-    """
-    try:
-        stage = Stage(path)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        message = f"The runner cannot read its instructions: {error!r}"
-        sys.stderr.write(message + "\n")
-        write_termination_log({"outcome": "Failed", "reason": "InstructionsUnreadable", "class": TRANSIENT, "message": message})
-        return 11
+def execute(path: str, work: Callable[[Any], Dict[str, Any]], kind: "Optional[Callable[[str], Stage]]" = None) -> int:
+    """Do `work`, which gives the fields of a success's report or raises StageError, under the contract; returns the exit code."""
+    stage = (kind or Stage)(path)
     try:
         stage.start()
-        claim_workspace(stage)
-        return finish(stage, reusable_report(stage) or dict(work(stage), outcome="Succeeded", reason="Completed"))
+        return stage.finish(stage.finished_before() or dict(work(stage), outcome="Succeeded", reason="Completed"))
     except StageError as error:
         failure = error
-    except OSError as error:
-        failure = storage_failure(error)
+    except OSError as error:  # an operation on files, outside the toolkit
+        full, forbidden = error.errno in (errno.ENOSPC, errno.EDQUOT), error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+        failure = StageError("NoSpace" if full else "WorkspaceNotWritable" if forbidden else "StorageFailed", str(error))
     except Exception as error:
         stage.say(traceback.format_exc())
         failure = StageError("RunnerError", repr(error))
     outcome = "Interrupted" if failure.reason == "Interrupted" else "Failed"
-    return finish(stage, {"outcome": outcome, "reason": failure.reason, "message": failure.message, "class": failure.kind})
-
-
-def run_toolkit_stage(stage: "Stage") -> Dict[str, Any]:
-    """Prepare, run, judge. A training that goes on starts from its newest checkpoint."""
-    verify_inputs(stage)
-    clear_outputs(stage)
-    stage.open_log()
-    resume, status_file = stage.instructions.get("resume"), stage.instructions["expect"].get("statusFile", "")
-    checkpoint = None
-    if resume:
-        found = complete_checkpoints(stage, keep_training_log(stage))
-        if resume["epochs"] in found:
-            stage.say("The training was finished before: judging what is there.")
-            return judge(stage, [])
-        if found:
-            stage.known["resumedFromEpoch"], checkpoint = max(found), found[max(found)]
-            stage.say(f"Going on from the checkpoint {checkpoint}")
-        keep_training_log(stage, up_to=max(found, default=0))
-    write_experiment_spec(stage, checkpoint)
-    stage.check()
-    offset, kills = file_size(status_file), memory_kills()
-    code, interrupted = run_child(stage)
-    stage.known["exitCode"] = code
-    newest = max(complete_checkpoints(stage, keep_training_log(stage)), default=0) if resume else 0
-    if interrupted:
-        stage.known["metrics"] = stage.numbers
-        raise StageError(
-            "Interrupted",
-            signal.Signals(stage.signal).name
-            + (f" in epoch {stage.parser.epoch}" if stage.parser.epoch else "")
-            + (f"; the next attempt goes on from the checkpoint of epoch {newest}" if newest else ""),
-        )
-    if code != 0:
-        raise failure_of_exit(stage, code, memory_kills() > kills)
-    return judge(stage, status_records(status_file, offset))
-
-
-# ---- one attempt -----------------------------------------------------------------------------------------------------------
+    return stage.finish({"outcome": outcome, "reason": failure.reason, "message": failure.message, "class": failure.kind})
 
 
 class Stage:
-    """One attempt at a stage: its instructions, its log, the process it runs and the signal it got."""
+    """One attempt at a stage, whatever does the work: its instructions, its logs, what it reads, and its report."""
 
     def __init__(self, path: str) -> None:
         with open(path, encoding="utf-8") as file:
@@ -156,69 +77,63 @@ class Stage:
         self.experiment_spec_file = os.path.join(os.path.dirname(path), "experiment-spec.txt")
         self.workspace, self.directory = self.instructions["workspace"], self.instructions["directory"]
         self.attempt, self.every = self.instructions.get("attempt", 1), float(self.instructions.get("progressSeconds", 3))
+        self.expect: Dict[str, Any] = self.instructions.get("expect", {})
         self.started = time.time()
-        self.parser = OutputParser()
         self.known: Dict[str, Any] = {}  # what the report says even of a failure
         self.numbers: Dict[str, Any] = {}  # the live ones
         self.warnings: List[Dict[str, str]] = []
-        self.tail: Deque[str] = collections.deque(maxlen=200)
-        self.log: Optional[IO[str]] = None
-        self.child: "Optional[subprocess.Popen[bytes]]" = None
+        self.logs: List[IO[str]] = [open(1, "w", encoding="utf-8", errors="replace", closefd=False)]
+        self.child: "Optional[Popen[bytes]]" = None
         self.key, self.signal, self.kill_at = "", 0, math.inf
-        self._said, self._said_at, self._bar_at = "", -math.inf, -math.inf
+        self._said, self._said_at = "", -math.inf
 
     def start(self) -> None:
         """Listen to the kubelet, and learn the key before a single line is written."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
-        name = self.instructions.get("keyEnv")
-        if name:
-            self.key = os.environ.pop(name, "").strip()
-            if not self.key or not self.key.isprintable():
-                raise StageError("KeyMissing", "is not printable text" if self.key else "is empty")
-        serve_metrics(self)
-
-    def open_log(self) -> None:
-        """One file an attempt; a pod that replaces another under the same Job goes on in the same file."""
-        path = os.path.join(self.directory, "logs", f"attempt-{self.attempt}.log")
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        again = os.path.exists(path)
-        self.log = open(path, "a", encoding="utf-8", errors="replace")  # noqa: SIM115 (open as long as the process)
-        if again:
-            self.say(f"---- started again at {timestamp(time.time())} ----")
+        if self.instructions.get("keyEnv"):
+            key = os.environ.pop(self.instructions["keyEnv"], "").strip()
+            if not key or not key.isprintable():
+                raise StageError("KeyMissing", "is not printable text" if key else "is empty")
+            self.key = key
+        if self.instructions.get("metricsPort"):
+            serve_metrics(self, self.instructions["metricsPort"])
 
     def _on_signal(self, number: int, _frame: Any) -> None:
+        """Hand it on to the toolkit, which is killed graceSeconds later."""
         self.signal = self.signal or number
         self.kill_at = min(self.kill_at, time.monotonic() + float(self.instructions.get("graceSeconds", 25)))
-        if self.child is not None:
-            send_signal(self.child, number)
+        send_signal(self.child, number)
 
     def check(self) -> None:
         """Go no further when the container was asked to stop."""
         if self.signal:
             raise StageError("Interrupted", signal.Signals(self.signal).name)
 
+    def open_log(self) -> None:
+        """One file an attempt; a pod that replaces another under the same Job goes on in the same file."""
+        path = os.path.join(self.directory, "logs", f"attempt-{self.attempt}.log")
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        self.logs.append(open(path, "a", encoding="utf-8", errors="replace"))
+        if file_size(path):
+            self.say(f"---- started again at {time.strftime(TIMESTAMP, time.gmtime())} ----")
+
     def mask(self, text: str) -> str:
         return text.replace(self.key, "***") if self.key else text
+
+    def say(self, text: str, only: Optional[IO[str]] = None) -> None:
+        """Write one line, masked, to the container's log and to the attempt's. A log that fails stops no training."""
+        line = self.mask(text.rstrip("\n"))
+        if self.key and len(text.encode("utf-8", "replace")) >= LINE_LIMIT:  # perhaps cut off in the middle of the key
+            line = line[: -len(self.key)]
+        for log in [only] if only else self.logs:
+            with suppress(OSError, ValueError):
+                log.write(line + "\n")
+                log.flush()
 
     def warn(self, reason: str, message: str) -> None:
         self.warnings.append({"reason": reason, "message": self.mask(message)})
         self.say("warning: " + message)
-
-    def say(self, text: str, to_log: bool = True, to_stdout: bool = True) -> None:
-        """Write one line, masked, to the container's log and to the attempt's. A log that fails stops no training."""
-        line = self.mask(text.rstrip("\n"))
-        if self.key and len(text) >= LINE_LIMIT:  # perhaps cut off in the middle of the key
-            line = line[: -len(self.key)]
-        try:
-            if to_stdout:
-                sys.stdout.buffer.write((line + "\n").encode("utf-8", "replace"))
-                sys.stdout.buffer.flush()
-            if to_log and self.log is not None:
-                self.log.write(line + "\n")
-                self.log.flush()
-        except (OSError, ValueError):
-            pass
 
     def progress(self, numbers: Dict[str, Any], last: bool = False) -> None:
         """Tell the operator the numbers that are known, at most once every progressSeconds."""
@@ -226,241 +141,409 @@ class Stage:
         line = json.dumps({"yoloProgress": self.numbers}, separators=(",", ":"))
         if self.numbers and line != self._said and (last or time.monotonic() - self._said_at >= self.every):
             self._said, self._said_at = line, time.monotonic()
-            self.say(line, to_log=False)
+            self.say(line, only=self.logs[0])
 
-    def show(self, lines: "Iterable[Line]") -> None:
+    def finished_before(self) -> Optional[Dict[str, Any]]:
+        """The report of an earlier success with the same digest, if its artifacts are what they were."""
+        report = self.success_in(self.workspace)
+        return dict(report, reused=True, attempt=self.attempt) if report else None
+
+    def success_in(self, workspace: str) -> Optional[Dict[str, Any]]:
+        """This stage's report in a workspace, if it is such a success."""
+        path = os.path.join(workspace, os.path.relpath(self.directory, self.workspace), "report.json")
+        report = parse_json(read_text(path))
+        if (report.get("outcome"), report.get("digest")) != ("Succeeded", self.instructions["digest"]):
+            return None
+        whole = all(intact(os.path.join(workspace, item["path"]), item) for item in report.get("artifacts", []))
+        self.say(f"Finished before with the same inputs{'' if whole else ', but its artifacts are not what was reported'}.")
+        return report if whole else None
+
+    def verify_inputs(self) -> None:
+        """A stage that would read something else than what was reported must not start."""
+        for item in self.instructions.get("inputs", []):
+            self.check()
+            if not intact(item["path"], item):
+                self.known["input"] = item["path"]
+                raise StageError("InputChanged" if os.path.exists(item["path"]) else "InputMissing", item["path"])
+
+    def artifact(self, name: str, path: str) -> Dict[str, Any]:
+        size, digest = measure(path)
+        return {"name": name, "path": os.path.relpath(path, self.workspace), "bytes": size, "sha256": digest}
+
+    def finish(self, fields: Dict[str, Any]) -> int:
+        """Write the report, whole into the workspace and shortened for the kubelet; returns the container's exit code."""
+        send_signal(self.child, signal.SIGKILL)
+        report = {name: self.instructions.get(name) for name in ("version", "stage", "variant", "attempt", "digest")}
+        report.update({name: fields.get(name) for name in ("outcome", "reason", "message", "class")}, **self.known)
+        started, seconds = time.strftime(TIMESTAMP, time.gmtime(self.started)), round(time.time() - self.started, 1)
+        report.update(startedAt=started, finishedAt=time.strftime(TIMESTAMP, time.gmtime()), seconds=seconds)
+        report.update(reused=False, warnings=self.warnings, truncated=False)
+        report = plain(dict(report, **dict(fields, message=self.mask(fields["message"]))))
+        self.say(f"{report['outcome']}: {report['reason']}: {report['message']}")
+        with suppress(OSError):
+            if report["reason"] != "WorkspaceInUse":  # someone else's directory gets no report of ours
+                os.makedirs(self.directory, exist_ok=True)
+                write_atomically(os.path.join(self.directory, "report.json"), json.dumps(report, indent=1).encode())
+        with suppress(OSError), open(os.environ.get("YOLO_TERMINATION_LOG", "/dev/termination-log"), "wb") as file:
+            file.write(shorten(report))  # the kubelet mounts this one file: it cannot be replaced by renaming
+        return {"Succeeded": 0, "Interrupted": 143}.get(report["outcome"], 10 if report.get("class") == "user" else 11)
+
+
+class ToolkitStage(Stage):
+    """One run of a toolkit: what it needs before, the process, and the verdict on what it left."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.resume: Dict[str, Any] = self.instructions.get("resume") or {}
+        self.parser = OutputParser()
+        self.tail: List[str] = []  # its last lines
+        self.stopped = ""  # the reason for which it was stopped before its end
+        self._bar_at = -math.inf
+
+    def work(self) -> Dict[str, Any]:
+        """Prepare, run, judge. A training that goes on starts from its newest checkpoint."""
+        self.verify_inputs()
+        self.check_needs()
+        self.clear_outputs()
+        self.open_log()
+        self.parser.events.update([self.instructions["task"]] if self.instructions.get("keyEnv") else [])
+        found = self.checkpoints(self.training_log()) if self.resume else {}
+        newest = max(found, default=0)
+        if self.resume:
+            if newest == self.resume["epochs"]:
+                self.say("The training was finished before: judging what is there.")
+                return self.judge([])
+            for epoch, path in self.checkpoints().items():
+                if epoch > newest:  # cut short: it must not pass for one of this run's
+                    os.unlink(path)
+            self.training_log(up_to=newest)
+            self.known.update({"resumedFromEpoch": newest} if newest else {})
+        self.write_experiment_spec(found.get(newest, ""))
+        self.check()
+        offset, kills = file_size(self.expect.get("statusFile", "")), memory_kills()
+        self.known["exitCode"] = code = self.run()
+        if self.stopped:
+            self.known["metrics"] = self.numbers
+            raise self.where_it_stood()
+        if code != 0:
+            raise self.explain(code, "Killed by the kernel" if memory_kills() > kills or code == 128 + signal.SIGKILL else "")
+        return self.judge(status_records(self.expect.get("statusFile", ""), offset))
+
+    def check_needs(self) -> None:
+        """It must not start if it cannot end well."""
+        for item in self.expect.get("calibration", []):  # without them the toolkit measures int8 ranges on random numbers
+            there, kinds = names_in(item["path"], tuple(item["suffixes"])), " ".join(item["suffixes"])
+            if len(there) < item["atLeast"]:
+                raise StageError("CalibrationUnusable", f"{item['path']} has {len(there)} of {item['atLeast']} images ({kinds})")
+        free, least = shutil.disk_usage(self.workspace).free, self.instructions.get("minFreeBytes", 0)
+        if free < least:
+            raise StageError("NoSpace", f"{free} bytes are free, the stage may need {least}")
+
+    def clear_outputs(self) -> None:
+        """What an earlier attempt left half-written must neither stop the toolkit nor pass for a result."""
+        for item in self.expect.get("directories", []) + self.expect.get("files", []):
+            for path in [item["path"], *item.get("alternatives", [])]:
+                if os.path.realpath(path).startswith(os.path.realpath(self.directory) + os.sep) and os.path.exists(path):
+                    (shutil.rmtree if os.path.isdir(path) else os.unlink)(path)
+        for path in [self.directory, *self.instructions.get("makeDirectories", [])]:
+            os.makedirs(path, exist_ok=True)
+
+    def checkpoints(self, rows: Optional[Rows] = None) -> Dict[int, str]:
+        """Epoch → file up to the last epoch. With the training log's rows only complete ones: a row proves its epoch's file
+        whole, and one of that size passes as whole, too."""
+        folder, pattern = self.resume["weights"], re.compile(r"[^.].*_epoch_(\d{1,9})" + re.escape(self.resume["suffix"]))
+        found = {
+            int(pattern.sub(r"\1", name)): os.path.join(folder, name) for name in names_in(folder) if pattern.fullmatch(name)
+        }
+        sizes = {epoch: file_size(path) for epoch, path in found.items() if epoch <= self.resume["epochs"]}
+        if rows is not None:
+            enough = 0.95 * max([sizes[epoch] for epoch in sizes if epoch in rows], default=math.inf if rows else 0)
+            sizes = {epoch: size for epoch, size in sizes.items() if size and (epoch in rows or size >= enough)}
+        return {epoch: found[epoch] for epoch in sizes}
+
+    def training_log(self, up_to: float = math.inf) -> Rows:
+        """The rows of the toolkit's csv. It truncates the file when it resumes: they are kept in a copy, and put back into it."""
+        result, cells, rows = os.path.dirname(self.resume["weights"].rstrip("/")), {}, {}
+        written = [os.path.join(result, name) for name in names_in(result, ".csv") if "training_log" in name][:1]
+        files = [os.path.join(self.directory, "training-log.csv"), *written]
+        for line in [line for path in files for line in read_text(path).split("\n")[:-1]]:  # a last line cut short does not count
+            first, *others = line.rstrip("\r").split(",")
+            if re.fullmatch("epoch|[0-9]{1,9}", first):
+                cells[0 if first == "epoch" else int(first)] = [first, *others]
+        header = cells.get(0, [])
+        kept = {epoch: cells[epoch] for epoch in sorted(cells) if epoch <= up_to and len(cells[epoch]) == len(header)}
+        for path in files if header else []:
+            write_atomically(path, "".join(",".join(line) + "\r\n" for line in kept.values()).encode())
+        for epoch in filter(None, kept):
+            texts = dict(zip(header, kept[epoch]))  # noqa: B905 (strict= is newer than 3.6)
+            row: Dict[str, Any] = {name: finite(texts.get(column)) for name, column in TOOLKITS["csv"].items()}
+            row["AP"] = {name[3:]: finite(texts[name]) for name in texts if name[:3] == "AP_" and finite(texts[name]) is not None}
+            if re.match("(?i)-?(nan|inf)", texts.get("loss", "")):
+                row["loss"] = math.nan
+            rows[epoch] = {name: value for name, value in row.items() if value not in (None, {})}
+        return rows
+
+    def write_experiment_spec(self, checkpoint: str) -> None:
+        """The operator prints it canonically, a field a line: to resume is to replace lines. Of protobuf's oneof only ours may
+        stay, because the last one silently wins."""
+        if self.instructions.get("specPath"):
+            with open(self.experiment_spec_file, "rb") as file:
+                lines = file.read().decode("utf-8", "surrogateescape").split("\n")
+            if checkpoint:
+                self.say(f"Going on from the checkpoint {checkpoint}")
+                lines = [line for line in lines if not re.match("  (pretrain|pruned|resume)_model_path:", line)]
+                lines.insert(lines.index("training_config {") + 1, f'  resume_model_path: "{checkpoint}"')
+            write_atomically(self.instructions["specPath"], "\n".join(lines).encode("utf-8", "surrogateescape"))
+
+    def run(self) -> int:
+        """Run the toolkit to its end; returns its exit code."""
+        words, environment = self.instructions["argv"], dict(os.environ, PYTHONUNBUFFERED="1")
+        if "{key}" in words and not self.instructions.get("keyEnv"):
+            raise StageError("KeyMissing", "is needed")
+        self.say("running: " + " ".join(words))
+        words = [self.key if word == "{key}" else word for word in words]
+        try:
+            child = Popen(words, 0, None, DEVNULL, PIPE, STDOUT, cwd=self.directory, env=environment, start_new_session=True)
+        except (FileNotFoundError, PermissionError):
+            raise StageError("ExecutableMissing", words[0]) from None
+        self.child, patience = child, float(self.instructions.get("stallSeconds") or math.inf)
+        if self.signal:  # it came between the last check and the start
+            send_signal(child, self.signal)
+        output, code, give_up_at, alive_at = [child.stdout] if child.stdout else [], None, math.inf, time.monotonic()
+        while code is None or (output and time.monotonic() < give_up_at):
+            for pipe in select.select(output, [], [], 0.1)[0]:
+                data, alive_at = os.read(pipe.fileno(), LINE_LIMIT), time.monotonic()
+                output = output if data else []
+                self.show(self.parser.feed(data))
+            if code is None and not self.stopped and time.monotonic() - alive_at > patience:
+                self.stopped = "Stalled"
+                os.kill(os.getpid(), signal.SIGTERM)
+            if code is None:
+                code = reap(child)
+                if code is not None:  # a helper that lives on may hold the pipe open
+                    self.stopped, give_up_at = self.stopped or ("Interrupted" if self.signal else ""), time.monotonic() + 5
+            if time.monotonic() > self.kill_at:
+                self.kill_at = math.inf
+                send_signal(child, signal.SIGKILL)
+        self.show(self.parser.close(), last=True)
+        return code
+
+    def show(self, lines: List[Tuple[str, str]], last: bool = False) -> None:
         """The container's log gets what is worth reading; the attempt's log also a moving bar every now and then."""
-        for line in lines:
-            if line.bar != "moving":
-                self.say(line.text)
+        for text, bar in lines:
+            if bar != "moving":
+                self.say(text)
             elif time.monotonic() - self._bar_at >= self.every:
                 self._bar_at = time.monotonic()
-                self.say(line.text, to_stdout=False)
-            if not line.bar:
-                self.tail.append(line.text)
+                self.say(text, only=self.logs[-1])
+        self.tail = (self.tail + [text for text, bar in lines if not bar])[-200:]
+        self.progress(self.parser.numbers(), last)
+
+    def where_it_stood(self) -> StageError:
+        """The verdict on a toolkit that was stopped before its end."""
+        newest = max(self.checkpoints(self.training_log()), default=0) if self.resume else 0
+        signalled, patience = signal.Signals(self.signal).name, self.instructions.get("stallSeconds")
+        stood = f"{patience} s (its last line: {self.tail[-1:]})" if self.stopped == "Stalled" else signalled
+        stood += f" in epoch {self.parser.seen['epoch']}" if "epoch" in self.parser.seen else ""
+        stood += f"; the next attempt goes on from the checkpoint of epoch {newest}" if newest else ""
+        return StageError(self.stopped, stood)
+
+    def explain(self, code: int, said: str) -> StageError:
+        """Why it did not succeed: of its output from the end upwards, the first line that toolkits.json explains."""
+        for line in [said if code else "", *self.tail[::-1], said]:
+            for known in TOOLKITS["diagnoses"]:
+                if re.search(known["pattern"], line) and (not known["when"] or known["when"] in self.parser.events):
+                    return StageError(known["reason"], known["hint"].format(line.strip()[:400]), known["class"])
+        lines = [line.strip() for line in self.tail if not re.match(r"\W*$|Execution status|Telemetry", line)]
+        known = TOOLKITS["exitCodes"].get(str(code), {"reason": "ToolkitFailed", "class": ""})
+        last = " | ".join(lines[-3:])[-400:] or "it printed nothing"
+        return StageError(known["reason"], said if code == 0 else f"exit code {code}: {last}", known["class"])
+
+    def judge(self, records: List[Dict[str, Any]]) -> Dict[str, Any]:
+        """The rule for a toolkit that says it is done: status, artifacts and numbers must agree. Returns the report's fields."""
+        status, seen = records[-1] if records else {"status": "SUCCESS"}, self.parser.seen
+        history: List[Dict[str, Any]] = []
+        if status.get("status") != "SUCCESS":
+            raise self.explain(0, "{}: {}".format(status.get("status"), status.get("message")))
+        kpis = [record["kpi"] for record in records if isinstance(record.get("kpi"), dict)]
+        kpi = {re.sub("[^a-z]+", "_", name.lower()): value for each in kpis for name, value in each.items()}
+        metrics = {name: finite(seen.get(name), finite(kpi.get(other))) for name, other in TOOLKITS["kpis"].items()}
+        metrics.update(AP=seen.get("AP"), anchors=seen.get("anchors"))
+        outputs = self.expect.get("files", []) + self.expect.get("directories", [])
+        if self.resume:
+            metrics, outputs, history = self.judge_training(bool(records))
+        artifacts = [self.artifact(item["name"], self.find_output(item)) for item in outputs]
+        for item in self.expect.get("directories", []):
+            if item.get("suffix") == ".txt":  # labels: one file an image, one line a detection
+                texts = [read_text(os.path.join(item["path"], name)) for name in names_in(item["path"], ".txt")]
+                metrics.update(images=len(texts), detections=len(re.findall(r"(?m)^.*\S", "\n".join(texts))))
+        for name in self.expect.get("metrics", []):
+            numbers = sum(metrics[name], []) if isinstance(metrics.get(name), list) else [metrics.get(name)]
+            if not numbers or any(finite(each) is None for each in numbers):
+                raise StageError("MetricMissing", name)
+        if self.resume and self.instructions.get("keepCheckpoints") == "artifacts":
+            for path in set(self.checkpoints().values()) - {item["path"] for item in outputs}:
+                os.unlink(path)
+        known = {name: len(value) if isinstance(value, list) else value for name, value in metrics.items()}
+        said = [text.format(known[name]) for name, text in TOOLKITS["sentences"] if known.get(name) is not None]
+        said += ["{} ({} bytes)".format(os.path.basename(made["path"]), made["bytes"]) for made in artifacts]
+        return {"message": ", ".join(said) or "done", "metrics": metrics, "artifacts": artifacts, "history": history}
+
+    def judge_training(self, said_success: bool) -> Tuple[Dict[str, Any], List[Dict[str, str]], List[Dict[str, Any]]]:
+        """Success is a checkpoint after the last epoch. Returns its numbers, the outputs, and every epoch's numbers."""
+        parser, epochs, wanted = self.parser, self.resume["epochs"], str(self.instructions.get("checkpoint", "best"))
+        rows = {**parser.history, **self.training_log()}
+        found = self.checkpoints(rows)
+        done = max([*found, *rows], default=0)
+        losses = [parser.seen.get("loss"), rows[max(rows)].get("loss") if rows else None]
+        if "invalidLoss" in parser.events or any(loss is not None and not math.isfinite(loss) for loss in losses):
+            raise StageError("NonFiniteLoss", f"epoch {parser.seen.get('epoch') or max(rows)}")
+        if done < epochs and "earlyStop" not in parser.events:
+            resumes = "resumedFromEpoch" not in self.known and "resume_model_path:" in read_text(self.instructions["specPath"])
+            nothing = (said_success or resumes) and "epoch" not in parser.events
+            raise StageError("NothingTrained" if nothing else "InterruptedWithoutSignal", f"after epoch {done} of {epochs}")
+        if not found or (wanted.isdigit() and int(wanted) not in found):
+            suffix, others = self.resume["suffix"], names_in(self.resume["weights"])
+            there = " ".join([name for name in others if not name.endswith(suffix)][-3:]) or "nothing"
+            missing = f"no checkpoint of epoch {wanted}" if found else f"no checkpoint *{suffix} but {there}"
+            raise self.explain(0, missing + ": trainingConfig.checkpointInterval decides which epochs are saved")
+        by_map = {epoch: (finite(rows.get(epoch, {}).get("mAP"), -1.0), epoch) for epoch in found}
+        chosen = int(wanted) if wanted.isdigit() else max(found) if wanted == "last" else max(by_map.values())[1]
+        outputs = [{"name": "checkpoint", "path": found[chosen]}, {"name": "last", "path": found[max(found)]}]
+        evaluated = max([epoch for epoch in rows if epoch <= chosen and "mAP" in rows[epoch]], default=chosen)
+        if evaluated != chosen:
+            self.warn("EpochNotEvaluated", f"Epoch {chosen} was not evaluated: its mAP is that of epoch {evaluated}.")
+        metrics = {**rows.get(evaluated, {}), **rows.get(chosen, {}), "epoch": chosen, "epochs": epochs}
+        history = [{"epoch": epoch, **row} for epoch, row in sorted(rows.items())]
+        return metrics, outputs if chosen != max(found) else outputs[:1], history
+
+    def find_output(self, item: Dict[str, Any]) -> str:
+        """Where an output lies that holds something: a file, or a directory with enough files."""
+        paths: List[str] = [item["path"], *item.get("alternatives", [])]
+        for path in paths:
+            if item.get("maskKey") and file_size(path):  # the toolkit writes it in clear
+                write_atomically(path, self.mask(read_text(path)).encode())
+            if file_size(path) or len(names_in(path, item.get("suffix", ""))) >= item.get("atLeast", 1):
+                return path
+        raise self.explain(0, f"no {item['path']} but " + (" ".join(names_in(os.path.dirname(item["path"]))) or "nothing"))
 
 
-def claim_workspace(stage: Stage) -> None:
-    """One workspace directory belongs to one experiment: two of them would overwrite each other's artifacts."""
-    path, named = os.path.join(stage.workspace, ".yolo-operator", "owner.json"), stage.instructions
-    mine = {"namespace": named["namespace"], "name": named["experiment"], "uid": named.get("uid", "")}
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    write_atomically(path, json.dumps(mine).encode(), only_new=True)
-    owner = read_json(path) or {}
-    if owner and (owner.get("namespace"), owner.get("name")) != (mine["namespace"], mine["name"]):
-        raise StageError("WorkspaceInUse", f"{owner.get('namespace')}/{owner.get('name')}")
-    if owner != mine:
-        write_atomically(path, json.dumps(mine).encode())
+class OutputParser:
+    """Reads a toolkit's output as it comes, cut anywhere, by the patterns of toolkits.json. What none matches it passes on.
 
-
-def reusable_report(stage: Stage) -> Optional[Dict[str, Any]]:
-    """The report of an earlier success with the same digest, when its artifacts are still what they were."""
-    report = read_json(os.path.join(stage.directory, "report.json")) or {}
-    if (report.get("outcome"), report.get("digest")) != ("Succeeded", stage.instructions["digest"]):
-        return None
-    for artifact in report.get("artifacts", []):
-        path = os.path.join(stage.workspace, artifact["path"])
-        if not os.path.exists(path) or measure(path) != (artifact["bytes"], artifact["sha256"]):
-            stage.say(f"The artifact {artifact['path']} is not what it was: running again.")
-            return None
-    stage.say("Finished before with the same inputs: nothing to run.")
-    return dict(report, reused=True, attempt=stage.attempt)
-
-
-# ---- before the run --------------------------------------------------------------------------------------------------------
-
-
-def verify_inputs(stage: Stage) -> None:
-    """A stage that would read something else than what was reported must not start."""
-    for item in stage.instructions.get("inputs", []):
-        stage.check()
-        if not os.path.exists(item["path"]):
-            raise StageError("InputMissing", item["path"])
-        if item.get("sha256") and measure(item["path"]) != (item["bytes"], item["sha256"]):
-            raise StageError("InputChanged", item["path"])
-
-
-def clear_outputs(stage: Stage) -> None:
-    """What an earlier attempt left half-written must neither stop the toolkit nor pass for a result."""
-    expect, home = stage.instructions["expect"], os.path.realpath(stage.directory) + os.sep
-    left = [item["path"] for item in expect.get("directories", [])]
-    for item in expect.get("files", []):
-        left += [item["path"], *item.get("alternatives", [])]
-    for path in (path for path in left if os.path.realpath(path).startswith(home)):
-        if os.path.isdir(path):
-            shutil.rmtree(path)
-        elif os.path.exists(path):
-            os.unlink(path)
-    for path in [stage.directory, *stage.instructions.get("makeDirectories", [])]:
-        os.makedirs(path, exist_ok=True)
-
-
-def complete_checkpoints(stage: Stage, rows: Dict[int, Dict[str, Any]]) -> Dict[int, str]:
-    """Epoch → file, those up to the last epoch. A toolkit writes them in place, so the newest may be cut short: a row of the
-    training log proves an epoch's file whole, and a file of that size passes as whole, too."""
-    resume, sizes = stage.instructions["resume"], {}
-    pattern = re.compile(r"(?!\.).*_epoch_(\d{1,9})" + re.escape(resume["suffix"]))
-    for entry in sorted(os.listdir(resume["weights"])) if os.path.isdir(resume["weights"]) else []:
-        match, path = pattern.fullmatch(entry), os.path.join(resume["weights"], entry)
-        if match and file_size(path) and int(match.group(1)) <= resume["epochs"]:
-            sizes[int(match.group(1))] = (file_size(path), path)
-    enough = 0.95 * max([sizes[epoch][0] for epoch in sizes if epoch in rows], default=math.inf if rows else 0)
-    return {epoch: path for epoch, (size, path) in sizes.items() if epoch in rows or size >= enough}
-
-
-def keep_training_log(stage: Stage, up_to: float = math.inf) -> Dict[int, Dict[str, Any]]:
-    """Keep the rows of the toolkit's csv, which it truncates when it resumes, and put the earlier ones back into it.
-
-    Returns epoch → {loss, mAP, validationLoss, AP}: what is finite, and a loss that is not as nan.
+    `seen` has the newest numbers by their names in the contract, nan where the toolkit printed nan; `events` the kinds of lines.
+    Lines come back as (text, state of a progress bar: "moving", "complete" or "" for any other line).
     """
-    kept = os.path.join(stage.directory, "training-log.csv")
-    result = os.path.dirname(stage.instructions["resume"]["weights"].rstrip("/"))
-    written = sorted(glob.glob(os.path.join(glob.escape(result), "*training_log*.csv")))[:1]
-    header, rows = read_csv(kept)
-    for path in written:
-        newer_header, newer = read_csv(path)
-        header = newer_header or header
-        rows.update(newer)
-    rows = {epoch: row for epoch, row in sorted(rows.items()) if epoch <= up_to}
-    if rows or os.path.exists(kept):
-        lines = [header] + [[row.get(name, "nan") for name in header] for row in rows.values()]
-        for path in [kept, *written]:
-            write_atomically(path, "".join(",".join(line) + "\r\n" for line in lines).encode())
-    return {epoch: csv_numbers(row) for epoch, row in rows.items()}
+
+    def __init__(self) -> None:
+        self.seen: Dict[str, Any] = {}
+        self.history: Rows = {}
+        self.events: Set[str] = set()
+        self._rest, self._last_bar = b"", ""
+        self._table: Optional[Dict[str, float]] = None  # of the classes, while it is being printed
+        self._evaluation: Dict[str, Any] = {}
+
+    def feed(self, data: bytes) -> List[Tuple[str, str]]:
+        """Take the next bytes; returns the lines that they complete."""
+        # On a terminal a bar goes back by \b and \r: as segments of the stream its updates are whole.
+        *ended, rest = re.split(b"[\r\n]", self._rest + data.replace(b"\b", b""))
+        self._rest = rest[:LINE_LIMIT]
+        return [line for raw in ended for line in self._line(raw)]
+
+    def close(self) -> List[Tuple[str, str]]:
+        """The end of the stream: a line without an end is shown, but its numbers may be cut and do not count."""
+        lines, self._rest = self._line(self._rest, whole=False), b""
+        self._settle()
+        return lines
+
+    def numbers(self) -> Dict[str, Any]:
+        """The progress by the names of the contract; values may be None or nan."""
+        epoch, epochs, steps, eta = (self.seen.get(name) for name in ("epoch", "epochs", "steps", "eta"))
+        if epoch and epochs and steps:
+            left = 1 - self.seen["step"] / steps
+            an_epoch = self.seen.get("took") or (eta / left if eta is not None and left else None)
+            eta = None if an_epoch is None else (an_epoch * left if eta is None else eta) + (epochs - epoch) * an_epoch
+        live = ("epoch", "epochs", "step", "steps", "loss", "mAP", "validationLoss")
+        return dict({name: self.seen.get(name) for name in live}, etaSeconds=None if eta is None else round(eta))
+
+    def _line(self, raw: bytes, whole: bool = True) -> List[Tuple[str, str]]:
+        text, bar = CONTROL.sub("", raw[:LINE_LIMIT].decode("utf-8", "replace")).rstrip(), ""
+        if not text or (text == self._last_bar and whole):  # tqdm prints its last bar twice
+            return []
+        for kind, pattern in RULES if whole else []:
+            match = pattern.search(text)
+            if match:
+                bar = self._take(kind, match.groupdict())
+                break
+        self._last_bar = text if bar == "complete" else ""
+        return [(text, bar)]
+
+    def _take(self, kind: str, texts: Dict[str, Any]) -> str:
+        """Note what a line says; returns the state of a progress bar."""
+        name = texts.pop("name", "")
+        found: Dict[str, Any] = {name: number(text) for name, text in texts.items() if text is not None}
+        self.events.add(kind)
+        if kind in ("bar", "count"):
+            return self._take_bar(kind, found)
+        if kind in ("class", "mean") and (self._table is None or any(value > 1 for value in found.values())):
+            return ""
+        if kind == "class" and self._table is not None:
+            self._table[name] = found.pop("AP")
+        elif kind == "mean":
+            found["AP"] = self._table
+        elif kind == "fence":
+            self._table = None if self._table else {}
+        elif kind == "epoch":
+            self._settle()
+            found.update(step=0, eta=None)
+        elif kind in ("anchors", "anchor"):
+            found = {"anchors": self.seen.get("anchors", []) + [list(found.values())] if found else []}
+        self.seen.update(found)
+        if kind in ("mean", "validationLoss"):
+            self._evaluation.update(found)
+        elif kind == "saved":
+            self.history.setdefault(found["epoch"], {})
+            self._settle()
+        return ""
+
+    def _take_bar(self, kind: str, found: Dict[str, Any]) -> str:
+        if not 0 < found["steps"] >= found["step"]:
+            return ""
+        if kind == "bar" or "epoch" not in self.seen:  # in a training the other bar counts the validation's batches
+            self.seen.update(dict({"eta": None}, **found))
+        if found["step"] < found["steps"]:
+            return "moving"
+        if kind == "bar" and "took" in found and self.seen.get("epoch"):
+            self.history.setdefault(self.seen["epoch"], {}).update({"loss": found["loss"]} if "loss" in found else {})
+            self.events.add("epochEnd")
+        return "complete"
+
+    def _settle(self) -> None:
+        """What a validation found belongs to the epoch that is saved next, else to the one that runs."""
+        if self.seen.get("epoch") and self._evaluation:
+            self.history.setdefault(self.seen["epoch"], {}).update(self._evaluation)
+        self._evaluation = {}
 
 
-def read_csv(path: str) -> Tuple[List[str], Dict[int, Dict[str, str]]]:
-    """Header and epoch → row of a training log; a last line that is cut off does not count."""
-    lines = [line for line in read_text(path).replace("\0", "").splitlines(True) if line.endswith("\n")]
-    header, *table = list(csv.reader(lines)) or [[]]
-    rows = [dict(zip(header, line)) for line in table if len(line) == len(header)]  # noqa: B905 (strict= is newer than 3.6)
-    return header, {int(row["epoch"]): row for row in rows if re.fullmatch("[0-9]{1,9}", row.get("epoch", ""))}
+def number(text: str) -> Any:
+    """`12`, `1.5e-07`, `nan`, or `1:02:03` in seconds."""
+    if ":" in text:
+        return sum(int(part) * 60**power for power, part in enumerate(reversed(text.split(":"))))
+    return int(text) if text.isdigit() else float(text)
 
 
-def csv_numbers(row: Dict[str, str]) -> Dict[str, Any]:
-    found = {
-        "loss": finite(row.get("loss")),
-        "mAP": finite(row.get("mAP")),
-        "validationLoss": finite(row.get("validation_loss")),
-        "AP": {name[3:]: finite(row[name]) for name in row if name.startswith("AP_") and finite(row[name]) is not None},
-    }
-    if row.get("loss", "").lower() in ("nan", "inf", "-inf"):
-        found["loss"] = math.nan
-    return {name: value for name, value in found.items() if value not in (None, {})}
+def status_records(path: str, offset: int) -> List[Dict[str, Any]]:
+    """The records of this run: the toolkit appends to the file of earlier ones, and starts each with "Starting …"."""
+    lines = read_text(path, offset if offset <= file_size(path) else 0).splitlines()
+    records = [record for record in map(parse_json, lines) if record]
+    starts = [place for place, record in enumerate(records) if str(record.get("message")).startswith("Starting")]
+    return records[max(starts, default=0) :]
 
 
-def write_experiment_spec(stage: Stage, checkpoint: Optional[str]) -> None:
-    path = stage.instructions.get("specPath")
-    if path:
-        with open(stage.experiment_spec_file, "rb") as file:
-            text = file.read().decode("utf-8", "surrogateescape")
-        text = resume_from(text, checkpoint) if checkpoint else text
-        write_atomically(path, text.encode("utf-8", "surrogateescape"))
-
-
-SPEC_TOKEN = re.compile(
-    r"""(?P<skip>\s+|\#[^\n]*)|(?P<string>"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')"""
-    r"""|(?P<open>[{<])|(?P<close>[}>])|(?P<word>[^\s{}<>\[\]:;,#"']+)|(?P<other>.)""",
-    re.DOTALL,
-)
-LOAD_MODEL = ("pretrain_model_path", "pruned_model_path", "resume_model_path")
-
-
-def resume_from(text: str, checkpoint: str) -> str:
-    """Make a training resume: of two members of protobuf's oneof the last one silently wins, so only ours may stay."""
-    tokens = [token for token in SPEC_TOKEN.finditer(text) if token.lastgroup != "skip"]
-    path: List[str] = []
-    edits: List[Tuple[int, int, str]] = []
-    name, block = "", -1
-    for index, token in enumerate(tokens):
-        if token.lastgroup == "open":
-            path.append(name)
-            block = token.end() if path == ["training_config"] else block
-        elif token.lastgroup == "close":
-            path = path[:-1]
-        elif token.lastgroup == "word":
-            name = token.group()
-            if path == ["training_config"] and name in LOAD_MODEL:
-                start, end = field_extent(text, tokens, index)
-                edits.append((start, end, ""))
-    field = '\n  resume_model_path: "{}"'.format(checkpoint.replace("\\", "\\\\").replace('"', '\\"'))
-    if block < 0:
-        return text + "\ntraining_config {" + field + "\n}\n"
-    edits.append((block, block, field if text[block : block + 1].isspace() else field + "\n"))
-    for start, end, new in sorted(edits, reverse=True):
-        text = text[:start] + new + text[end:]
-    return text
-
-
-def field_extent(text: str, tokens: List[Any], index: int) -> Tuple[int, int]:
-    """Where `name: "value"` begins and ends; the whole line when nothing else stands on it."""
-    start, following = tokens[index].start(), index + 1
-    while following < len(tokens) and (tokens[following].group() == ":" or tokens[following].lastgroup == "string"):
-        following += 1  # adjacent strings are one value
-    if following < len(tokens) and tokens[following].group() in (",", ";"):
-        following += 1
-    end = tokens[following - 1].end()
-    line_start, line_end = text.rfind("\n", 0, start) + 1, text.find("\n", end) + 1 or len(text)
-    alone = not text[line_start:start].strip() and not text[end:line_end].strip()
-    return (line_start, line_end) if alone else (start, end)
-
-
-# ---- the run ---------------------------------------------------------------------------------------------------------------
-
-
-def run_child(stage: Stage) -> Tuple[int, bool]:
-    """Run the toolkit to its end. Returns its exit code, and whether we were asked to stop before it ended."""
-    child = start_child(stage)
-    output = child.stdout.fileno() if child.stdout else -1
-    code, interrupted, give_up_at = None, False, math.inf
-    while code is None or (output >= 0 and time.monotonic() < give_up_at):
-        if output < 0:
-            time.sleep(0.05)
-        elif select.select([output], [], [], 0.2)[0]:
-            data = os.read(output, 1 << 16)
-            output = output if data else -1
-            stage.show(stage.parser.feed(data))
-            stage.progress(stage.parser.numbers())
-        if code is None:
-            code = reap(child)
-            if code is not None:  # a helper that lives on may hold the pipe open
-                interrupted, give_up_at = bool(stage.signal), time.monotonic() + 5
-        if time.monotonic() > stage.kill_at:
-            stage.kill_at = math.inf
-            send_signal(child, signal.SIGKILL)
-    send_signal(child, signal.SIGKILL)
-    stage.show(stage.parser.close())
-    stage.progress(stage.parser.numbers(), last=True)
-    return code, interrupted
-
-
-def start_child(stage: Stage) -> "subprocess.Popen[bytes]":
-    words = stage.instructions["argv"]
-    if "{key}" in words and not stage.key:
-        raise StageError("KeyMissing", "is needed")
-    stage.say("running: " + " ".join(words))
-    try:
-        stage.child = child = subprocess.Popen(
-            [stage.key if word == "{key}" else word for word in words],
-            cwd=stage.directory,
-            start_new_session=True,
-            env=dict(os.environ, PYTHONUNBUFFERED="1"),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-    except (FileNotFoundError, PermissionError):
-        raise StageError("ExecutableMissing", words[0]) from None
-    if stage.signal:  # it came between the last check and the start
-        send_signal(child, stage.signal)
-    return child
-
-
-def reap(child: "subprocess.Popen[bytes]") -> Optional[int]:
+def reap(child: "Popen[bytes]") -> Optional[int]:
     """The child's exit code once it has ended. Process 1 of a container inherits orphans: it reaps those, too."""
-    everyone = -1 if os.getpid() == 1 else child.pid
     while child.returncode is None:
-        pid, status = os.waitpid(everyone, os.WNOHANG)
+        pid, status = os.waitpid(-1, os.WNOHANG)
         if pid == 0:
             return None
         if pid == child.pid:
@@ -468,615 +551,131 @@ def reap(child: "subprocess.Popen[bytes]") -> Optional[int]:
     return child.returncode
 
 
-def send_signal(child: "subprocess.Popen[bytes]", number: int) -> None:
-    try:
-        os.killpg(child.pid, number)
-    except (ProcessLookupError, PermissionError):
-        pass
+def send_signal(child: "Optional[Popen[bytes]]", number: int) -> None:
+    """To the toolkit and all that it has started."""
+    if child is not None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(child.pid, number)
 
 
 def memory_kills() -> int:
     """How many processes the kernel has killed in this container for want of memory (cgroup v2, v1)."""
     text = read_text("/sys/fs/cgroup/memory.events") or read_text("/sys/fs/cgroup/memory/memory.oom_control")
-    found = re.search(r"^oom_kill (\d+)", text, re.MULTILINE)
-    return int(found.group(1)) if found else 0
-
-
-# ---- what the toolkit prints -----------------------------------------------------------------------------------------------
-
-
-class Line(NamedTuple):
-    text: str
-    bar: str  # "" for a line; "moving" or "complete" for a progress bar
-
-
-def rules(**patterns: str) -> List[Tuple[str, Any]]:
-    number = r"([-+]?\d{1,30}(?:\.\d{1,30})?(?:[eE][-+]?\d{1,4})?|[-+]?nan|[-+]?inf)"
-    return [
-        (kind, re.compile(text.replace("NUMBER", number).replace("INT", r"(\d{1,9})"), re.ASCII))
-        for kind, text in patterns.items()
-    ]
-
-
-class OutputParser:
-    """Reads a toolkit's output as it comes, cut anywhere. What it does not understand it passes on and never guesses.
-
-    Numbers are nan where the toolkit printed nan. `history` is epoch → {loss, mAP, validationLoss, AP}.
-    """
-
-    RULES = rules(
-        bar=r"^\s*INT/INT \[[=>.]{1,100}\](?: - INTs .*?| - ETA: ((?:\d{1,4}:){0,2}\d{1,6})s?.*?|.*?)"
-        # Keras prints four decimals, or d.dddde-dd: a digit behind them was left over from a longer bar on the line.
-        r"(?: - loss: (-?\d\.\d{4}e[-+]\d\d(?!\d)|-?\d{1,30}\.\d{1,4}(?!\d*[e.])|nan|-?inf).*)?$",
-        tqdm=r"\d{1,3}%\|[^|]*\|\s*INT/INT \[",
-        epoch=r"^Epoch INT/INT$",
-        saved=r"^Epoch INT: saving model to \S",
-        early_stop=r"^Epoch INT: early stopping",
-        invalid_loss=r"^Batch INT: Invalid loss",
-        fence=r"^\*{10,}$",
-        map=r"^\s+mAP\s+NUMBER$",
-        ap=r"^(\S.{0,200}?) {0,14}AP {4}NUMBER$",  # a name of 14 characters or more has no space behind it
-        validation_loss=r"^Validation loss: NUMBER$",
-        ratio=r"Pruning ratio \(pruned model / original model\): NUMBER$",
-        anchors=r"^Please use following anchor sizes",
-        anchor=r"^\(NUMBER, NUMBER\)$",
-        iteration=r"^Start optimization iteration: INT$",
-    )
-
-    def __init__(self) -> None:
-        self.epoch: Optional[int] = None
-        self.epochs: Optional[int] = None
-        self.step: Optional[int] = None
-        self.steps: Optional[int] = None
-        self.loss: Optional[float] = None
-        self.map = self.validation_loss = self.ratio = math.nan  # nan: not printed, or printed as nan
-        self.eta: Optional[float] = None
-        self.epoch_seconds: Optional[float] = None
-        self.ap: Dict[str, float] = {}
-        self.anchors: List[List[float]] = []
-        self.saved: List[int] = []
-        self.history: Dict[int, Dict[str, Any]] = {}
-        self.completed, self.invalid_loss, self.early_stopped = 0, False, False
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._rest, self._previous_bar = "", ""
-        self._table: Optional[Dict[str, float]] = None
-        self._pending: Dict[str, Any] = {}
-
-    def feed(self, data: bytes) -> List[Line]:
-        """Take the next bytes; returns the lines that they complete."""
-        lines: List[Line] = []
-        # On a terminal a bar goes back by \b and \r: as segments of the stream its updates are whole.
-        for end, part in re.findall("([\r\n]?)([^\r\n]*)", self._decoder.decode(data).replace("\b", "")):
-            if end:
-                lines += self._line(clean(self._rest))
-                self._rest = ""
-            self._rest = (self._rest + part)[:LINE_LIMIT]
-        return lines
-
-    def close(self) -> List[Line]:
-        """The end of the stream: a line without an end is shown, but its numbers may be cut and do not count."""
-        text, self._rest = clean(self._rest + self._decoder.decode(b"", True)), ""
-        self._settle(self.epoch)
-        return [Line(text, "")] if text else []
-
-    def numbers(self) -> Dict[str, Any]:
-        """The progress by the names of the contract; values may be None or nan."""
-        eta = self.eta
-        if self.epochs and self.epoch and self.steps:
-            left = 1 - (self.step or 0) / self.steps
-            an_epoch = self.epoch_seconds or (eta / left if eta is not None and left else None)
-            eta = None if an_epoch is None else (an_epoch * left if eta is None else eta) + (self.epochs - self.epoch) * an_epoch
-        return {
-            "epoch": self.epoch,
-            "epochs": self.epochs,
-            "step": self.step,
-            "steps": self.steps,
-            "loss": self.loss,
-            "mAP": self.map,
-            "validationLoss": self.validation_loss,
-            "etaSeconds": None if eta is None else round(eta),
-        }
-
-    def _line(self, text: str) -> List[Line]:
-        bar, repeated = "", bool(text) and text == self._previous_bar  # tqdm prints its last bar twice
-        for kind, pattern in self.RULES if text and not repeated else []:
-            match = pattern.search(text)
-            if match:
-                bar = getattr(self, "_on_" + kind)(*match.groups()) or ""
-                self._previous_bar = text if bar == "complete" else ""
-                break
-        return [Line(text, bar)] if text and not repeated else []
-
-    def _settle(self, epoch: Optional[int]) -> None:
-        """What a validation found belongs to the epoch that is saved next, else to the one that runs."""
-        if epoch and self._pending:
-            self.history.setdefault(epoch, {}).update(self._pending)
-        self._pending = {}
-
-    def _on_bar(self, step: str, steps: str, took: Optional[str], eta: Optional[str], loss: Optional[str]) -> str:
-        if not 0 < int(steps) >= int(step):
-            return ""
-        self.step, self.steps, self.eta = int(step), int(steps), seconds(eta)
-        self.loss = float(loss) if loss else self.loss
-        if self.step < self.steps:
-            return "moving"
-        if self.epoch and took:
-            self.completed, self.epoch_seconds = self.epoch, float(took)
-            if loss:
-                self.history.setdefault(self.epoch, {})["loss"] = self.loss
-        return "complete"
-
-    def _on_tqdm(self, step: str, steps: str) -> str:
-        if self.epoch is None:  # in a training it counts the validation's batches
-            self.step, self.steps = int(step), int(steps)
-        return "moving" if int(step) < int(steps) else "complete"
-
-    def _on_epoch(self, epoch: str, epochs: str) -> None:
-        self._settle(self.epoch)
-        self.epoch, self.epochs, self.step, self.eta = int(epoch), int(epochs), 0, None
-
-    def _on_saved(self, epoch: str) -> None:
-        self.epoch = int(epoch)
-        self._settle(self.epoch)
-        self.completed = max(self.completed, self.epoch)
-        self.saved.append(self.epoch)
-
-    def _on_early_stop(self, _epoch: str) -> None:
-        self.early_stopped = True
-
-    def _on_invalid_loss(self, _batch: str) -> None:
-        self.invalid_loss = True
-
-    def _on_fence(self) -> None:
-        self._table = None if self._table else {}
-
-    def _on_map(self, value: str) -> None:
-        if self._table is not None and not float(value) > 1:
-            self.map, self.ap = float(value), self._table
-            self._pending.update(mAP=self.map, AP=self.ap)
-
-    def _on_ap(self, name: str, value: str) -> None:
-        if self._table is not None and not float(value) > 1:
-            self._table[name] = float(value)
-
-    def _on_validation_loss(self, value: str) -> None:
-        self.validation_loss = self._pending["validationLoss"] = float(value)
-
-    def _on_ratio(self, value: str) -> None:
-        self.ratio = float(value)
-
-    def _on_anchors(self) -> None:
-        self.anchors = []
-
-    def _on_anchor(self, width: str, height: str) -> None:
-        self.anchors.append([float(width), float(height)])
-
-    def _on_iteration(self, iteration: str) -> None:
-        self.step = int(iteration)
-
-
-def clean(text: str) -> str:
-    """A line without a terminal's colours and control characters, and without white space at its end."""
-    return re.sub("[\x00-\x08\x0b-\x1f\x7f]", "", re.sub("\x1b\\[[0-9;?]*[A-Za-z]", "", text)).rstrip()
-
-
-def seconds(text: Optional[str]) -> Optional[float]:
-    """`45`, `12:34` or `1:02:03` as seconds."""
-    return None if text is None else sum(float(part) * 60**power for power, part in enumerate(reversed(text.split(":"))))
-
-
-def status_records(path: str, offset: int) -> List[Dict[str, Any]]:
-    """The records of this run: the toolkit appends to the file of earlier ones, and starts each with "Starting …"."""
-    records: List[Dict[str, Any]] = []
-    text = read_text(path, offset if offset <= file_size(path) else 0)
-    for line in text.splitlines():
-        try:
-            record = json.loads(line)  # takes the bare NaN, too, that the toolkit may write
-        except ValueError:
-            continue
-        if isinstance(record, dict):
-            records = [] if str(record.get("message")).startswith("Starting") else records
-            records.append(record)
-    return records
-
-
-# ---- the verdict -----------------------------------------------------------------------------------------------------------
-
-# From the end of the output upwards, the first line that one of these explains is the cause.
-DIAGNOSES = [
-    (re.compile(pattern), reason)
-    for reason, pattern in (
-        ("GpuUnavailable", r"nvidia-smi|no CUDA-capable device|CUDA_ERROR_NO_DEVICE|CUDA_ERROR_ECC|uncorrectable ECC"),
-        (
-            "OutOfGpuMemory",
-            r"Ran out of GPU memory|ResourceExhausted|OOM when allocating|CUDA(_ERROR_OUT_OF_MEMORY| out of memory)",
-        ),
-        ("OutOfMemory", r"MemoryError|Cannot allocate memory|std::bad_alloc"),
-        ("NoSpace", r"No space left on device|Disk quota exceeded"),
-        ("WorkspaceNotWritable", r"Read-only file system|PermissionError"),
-        ("WrongKey", r"check the key|[Ww]rong key|file signature not found|Invalid model:"),
-        ("InputMissing", r"FileNotFoundError.*\.(hdf5|tlt|etlt|onnx)\b"),
-        (
-            "DatasetUnusable",
-            r"FileNotFoundError|NotADirectoryError|No files match pattern|ZeroDivisionError|cannot identify image"
-            r"|Not enough number of images|invalid literal for int\(\) with base 10: '[\d.]+'",
-        ),
-        (
-            "BadExperimentSpec",
-            r"ParseError|AssertionError|unrecognized arguments|arguments are required|invalid choice"
-            r"|pretrained model\.",
-        ),
-    )
-]
-
-EXIT_CODES = {2: "BadExperimentSpec", 65: "NonFiniteLoss", 71: "OutOfMemory", 74: "StorageFailed"}  # 64 and up: the open toolkit
-HINTS = {"DatasetUnusable": "a path is missing, or no image (suffix in lower case) has a label of at least 9 columns ({})."}
-
-
-def diagnose(stage: Stage, lines: Iterable[str]) -> Optional[StageError]:
-    for line in reversed(list(lines)):
-        for pattern, reason in DIAGNOSES:
-            if pattern.search(line):
-                # Input shapes are random: a training that has saved a checkpoint may well get further from there.
-                later = reason == "OutOfGpuMemory" and stage.parser.saved
-                return StageError(reason, HINTS.get(reason, "{}").format(line.strip()[:300]), TRANSIENT if later else "")
-    return None
-
-
-def failure_of_exit(stage: Stage, code: int, killed: bool) -> StageError:
-    """What a toolkit that did not exit with 0 died of."""
-    if killed or code == 128 + signal.SIGKILL:
-        return StageError("OutOfMemory", "the kernel killed a process")
-    found = diagnose(stage, stage.tail)
-    if found or stage.parser.invalid_loss:
-        return found or StageError("NonFiniteLoss", f"epoch {stage.parser.epoch}")
-    lines = [line.strip() for line in stage.tail if not re.match(r"\W*$|Execution status|Telemetry", line)]
-    last = " | ".join(lines[-3:])[-400:] or "it printed nothing"
-    return StageError(EXIT_CODES.get(code, "ToolkitFailed"), f"exit code {code}: {last}", USER if code == 64 else "")
-
-
-def judge(stage: Stage, records: List[Dict[str, Any]]) -> Dict[str, Any]:
-    """The rule for a toolkit that says it is done: status, numbers and artifacts must agree."""
-    last = records[-1] if records else {"status": "SUCCESS"}
-    if last.get("status") != "SUCCESS":
-        raise failure_of_status(stage, str(last.get("status")), str(last.get("message")))
-    kpis = [record["kpi"] for record in records if isinstance(record.get("kpi"), dict)]
-    kpi = {re.sub("[^a-z]+", "_", name.lower()): value for each in kpis for name, value in each.items()}
-    fields = judge_training(stage) if stage.instructions.get("resume") else judge_outputs(stage, kpi)
-    wanted = list(stage.instructions["expect"].get("metrics", []))
-    for name in wanted + (["anchors"] if stage.instructions["task"] == "kmeans" else []):
-        value = fields["metrics"].get(name)
-        numbers = [number for pair in value for number in pair] if isinstance(value, list) else [value]
-        if not numbers or any(finite(number) is None for number in numbers):
-            raise StageError("MetricMissing", name)
-    return fields
-
-
-def failure_of_status(stage: Stage, status: str, message: str) -> StageError:
-    """Why a run that exited with 0 says in its status file that it failed, or never says that it succeeded."""
-    found = diagnose(stage, [*stage.tail, message])
-    if found:
-        return found
-    if status == "FAILURE" and "interrupted" not in message:
-        return StageError("ToolkitFailed", message[:400])
-    # The export's loader turns a model that it cannot open into an interruption.
-    wrong_key = stage.instructions["task"] == "export" and stage.key
-    return StageError("WrongKey" if wrong_key else "InterruptedWithoutSignal", message[:400])
-
-
-def judge_training(stage: Stage) -> Dict[str, Any]:
-    """Success is a checkpoint on disk after the last epoch. The numbers are those of the checkpoint that becomes the artifact."""
-    parser, epochs = stage.parser, stage.instructions["resume"]["epochs"]
-    rows = {**parser.history, **keep_training_log(stage)}
-    found = complete_checkpoints(stage, rows)
-    done = max([parser.completed, *found, *rows])
-    losses = [parser.loss, rows[max(rows)].get("loss") if rows else None]
-    if parser.invalid_loss or any(loss is not None and not math.isfinite(loss) for loss in losses):
-        raise StageError("NonFiniteLoss", f"epoch {parser.epoch or max(rows)}")
-    if done < epochs and not parser.early_stopped:
-        raise StageError("InterruptedWithoutSignal", f"after epoch {done} of {epochs}")
-    wanted = str(stage.instructions.get("checkpoint", "best"))
-    if not found or (wanted.isdigit() and int(wanted) not in found):
-        what = f"checkpoint of epoch {wanted}" if found else "checkpoint"
-        raise StageError(
-            "ArtifactMissing",
-            what + ": trainingConfig.checkpointInterval decides which epochs are saved",
-            USER if found or parser.early_stopped else "",
-        )
-    by_map = {epoch: (finite(rows.get(epoch, {}).get("mAP"), -1.0), epoch) for epoch in found}
-    chosen = int(wanted) if wanted.isdigit() else max(found) if wanted == "last" else max(by_map, key=lambda epoch: by_map[epoch])
-    artifacts = [artifact(stage, "checkpoint", found[chosen])]
-    if chosen != max(found):
-        artifacts.append(artifact(stage, "last", found[max(found)]))
-    numbers = dict(rows.get(chosen, {}))
-    evaluated = [epoch for epoch in rows if epoch <= chosen and "mAP" in rows[epoch]]
-    if "mAP" not in numbers and evaluated:
-        stage.warn("EpochNotEvaluated", f"Epoch {chosen} was not evaluated: its mAP is that of epoch {max(evaluated)}.")
-        numbers = {**rows[max(evaluated)], **numbers}
-    history = [
-        dict({name: row[name] for name in ("loss", "mAP", "validationLoss") if name in row}, epoch=epoch)
-        for epoch, row in sorted(rows.items())
-    ]
-    mean = f", mAP {numbers['mAP']:.4f} at epoch {chosen}" if "mAP" in numbers else ""
-    return {
-        "message": f"{done} epochs{mean}",
-        "metrics": dict(numbers, epoch=chosen, epochs=epochs),
-        "artifacts": artifacts,
-        "history": history[::-1][:: -(-len(history) // HISTORY_LIMIT) or 1][::-1],
-    }
-
-
-def judge_outputs(stage: Stage, kpi: Dict[str, Any]) -> Dict[str, Any]:
-    """Success of any other task: each file and directory that it should have made is there, and holds something."""
-    parser, expect, artifacts = stage.parser, stage.instructions["expect"], []
-    metrics: Dict[str, Any] = {
-        "images": None,
-        "detections": None,
-        "mAP": finite(parser.map, finite(kpi.get("map"))),
-        "AP": parser.ap or None,
-        "anchors": parser.anchors or None,
-        "parameterRatio": finite(parser.ratio, finite(kpi.get("pruning_ratio"))),
-        "quantisedActivations": finite(kpi.get("quantised_activations"), finite(kpi.get("quantized_activations"))),
-    }
-    for item in expect.get("files", []):
-        there = [path for path in [item["path"], *item.get("alternatives", [])] if file_size(path)]
-        if not there:
-            raise output_missing(stage, item["path"])
-        artifacts.append(artifact(stage, item["name"], there[0]))
-    for item in expect.get("directories", []):
-        suffix = item.get("suffix", "")
-        names = [name for name in os.listdir(item["path"]) if name.endswith(suffix)] if os.path.isdir(item["path"]) else []
-        if len(names) < item.get("atLeast", 1):
-            raise output_missing(stage, os.path.join(item["path"], "*" + suffix))
-        artifacts.append(artifact(stage, item["name"], item["path"]))
-        if suffix == ".txt":  # labels: one file an image, one line a detection
-            lines = (line for name in names for line in read_text(os.path.join(item["path"], name)).splitlines())
-            metrics.update(images=len(names), detections=sum(1 for line in lines if line.strip()))
-    said = [
-        text.format(metrics[name])
-        for name, text in (
-            ("mAP", "mAP {:.4f}"),
-            ("parameterRatio", "parameter ratio {:.3f}"),
-            ("images", "{} images"),
-            ("detections", "{} detections"),
-        )
-        if metrics[name] is not None
-    ]
-    said += [f"{len(parser.anchors)} anchors"] if parser.anchors else []
-    said += ["{} ({} bytes)".format(os.path.basename(made["path"]), made["bytes"]) for made in artifacts]
-    return {"message": ", ".join(said) or "done", "metrics": metrics, "artifacts": artifacts}
-
-
-def output_missing(stage: Stage, path: str) -> StageError:
-    found = diagnose(stage, stage.tail)
-    if found is None and stage.instructions["task"] == "export" and stage.key:
-        found = StageError("WrongKey", "the export wrote no model")
-    return found or StageError("ArtifactMissing", path)
-
-
-def artifact(stage: Stage, name: str, path: str) -> Dict[str, Any]:
-    size, digest = measure(path)
-    return {"name": name, "path": os.path.relpath(path, stage.workspace), "bytes": size, "sha256": digest}
-
-
-def storage_failure(error: OSError) -> StageError:
-    """An operation on files that failed outside the toolkit."""
-    reason = {
-        errno.ENOSPC: "NoSpace",
-        errno.EDQUOT: "NoSpace",
-        errno.EACCES: "WorkspaceNotWritable",
-        errno.EPERM: "WorkspaceNotWritable",
-        errno.EROFS: "WorkspaceNotWritable",
-    }.get(error.errno or 0, "StorageFailed")
-    return StageError(reason, str(error))
-
-
-# ---- the report ------------------------------------------------------------------------------------------------------------
-
-
-def finish(stage: Stage, fields: Dict[str, Any]) -> int:
-    """Write the report, whole into the workspace and shortened for the kubelet; returns the container's exit code."""
-    if stage.child is not None and stage.child.returncode is None:
-        send_signal(stage.child, signal.SIGKILL)
-    now = time.time()
-    report = {name: stage.instructions.get(name) for name in ("version", "stage", "variant", "attempt", "digest")}
-    report.update({name: fields[name] for name in ("outcome", "reason", "message", "class") if name in fields}, **stage.known)
-    report.update(
-        startedAt=timestamp(stage.started),
-        finishedAt=timestamp(now),
-        seconds=round(now - stage.started, 1),
-        reused=False,
-        warnings=stage.warnings,
-        truncated=False,
-    )
-    report = plain(dict(report, **dict(fields, message=stage.mask(fields["message"]))))
-    stage.say(f"{report['outcome']}: {report['reason']}: {report['message']}")
-    # Someone else's directory gets no report of ours.
-    if report["reason"] != "WorkspaceInUse":
-        try:
-            os.makedirs(stage.directory, exist_ok=True)
-            write_atomically(os.path.join(stage.directory, "report.json"), json.dumps(report, indent=1).encode())
-        except OSError as error:
-            stage.say(f"warning: the report cannot be kept: {error}")
-    write_termination_log(report)
-    if report["outcome"] == "Succeeded":
-        return 0
-    return 143 if report["outcome"] == "Interrupted" else 10 if report.get("class") == USER else 11
+    return sum(int(count) for count in re.findall(r"(?m)^oom_kill (\d+)", text))
 
 
 def shorten(report: Dict[str, Any], limit: int = TERMINATION_LIMIT) -> bytes:
-    """The report as compact JSON of at most `limit` bytes; what people need least goes first."""
-    short, metrics = dict(report), dict(report.get("metrics") or {})
-    if len(compact(short)) <= limit:
-        return compact(short)
-    short.update(truncated=True, metrics=metrics)
-    for holder, name in ((short, "history"), (metrics, "boxes"), (short, "warnings"), (short, "errors")):
-        if len(compact(short)) > limit:
-            holder.pop(name, None)
-    if len(compact(short)) > limit and "AP" in metrics:
-        classes, room = sorted(metrics.pop("AP")), limit - len(compact(short)) - len(',"AP":{}')
-        metrics["AP"] = {}
-        for name in classes:
-            room -= len(compact({name: report["metrics"]["AP"][name]}))
-            if room < 0:
-                break
-            metrics["AP"][name] = report["metrics"]["AP"][name]
-    for name in ("message", "metrics", "artifacts"):  # the last two only if they are beyond all measure
-        if len(compact(short)) > limit:
-            short[name] = str(short.get("message", ""))[:500] if name == "message" else None
-    if len(compact(short)) > limit:
-        few = ("stage", "variant", "digest", "outcome", "reason", "class", "message")
-        short = dict({name: str(short.get(name))[:100] for name in few}, attempt=short.get("attempt"))
+    """The report as compact JSON of at most `limit` bytes; what people need least goes first, of classes the last names."""
+    short = plain(report)
+    for name in GOES_FIRST:
+        holder = short.get("metrics", {}) if name in ("boxes", "AP") else short
+        if len(compact(short)) > limit and name in holder:
+            short["truncated"], whole = True, holder.pop(name)
+            if name == "message":
+                short[name] = whole[:500]
+            elif name == "AP":
+                holder[name] = dict(sorted(whole.items()))
+                while holder[name] and len(compact(short)) > limit:
+                    holder[name].popitem()
     return compact(short)
 
 
 def compact(report: Dict[str, Any]) -> bytes:
-    return json.dumps(plain(report), separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
+    return json.dumps(report, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
 
 
 def plain(value: Any) -> Any:
     """Strict JSON's values: nothing that is None, nan or infinite."""
-    if isinstance(value, dict):
-        cleaned = {str(name): plain(item) for name, item in value.items()}
-        return {name: item for name, item in cleaned.items() if item is not None}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    cleaned = json.loads(json.dumps(value), parse_constant=lambda _: None)
+    return json.loads(json.dumps(cleaned), object_hook=lambda each: {name: each[name] for name in each if each[name] is not None})
 
 
-def write_termination_log(report: Dict[str, Any]) -> None:
-    try:  # the kubelet mounts this one file: it cannot be replaced by renaming
-        with open(os.environ.get("YOLO_TERMINATION_LOG", "/dev/termination-log"), "wb") as file:
-            file.write(shorten(report))
-    except OSError as error:
-        sys.stderr.write(f"warning: no termination message: {error}\n")
-
-
-METRICS = {
-    "epoch": "epoch",
-    "epochs": "epochs",
-    "step": "step",
-    "loss": "loss",
-    "mAP": "map",
-    "validationLoss": "validation_loss",
-    "etaSeconds": "eta_seconds",
-}
-
-
-def exposition(stage: Stage) -> str:
-    """The live numbers in Prometheus' text format."""
+def serve_metrics(stage: Stage, port: int) -> None:
+    """The live numbers in Prometheus' text format, whatever is asked for."""
     labels = ",".join(
-        '{}="{}"'.format(name, str(stage.instructions.get(name, "")).replace("\\", "\\\\").replace('"', '\\"'))
-        for name in ("experiment", "stage", "variant")
+        f"{name}={json.dumps(str(stage.instructions.get(name, '')))}" for name in ("experiment", "stage", "variant")
     )
-    numbers = stage.numbers
-    return "".join(
-        "# TYPE yolo_stage_{0} gauge\nyolo_stage_{0}{{{1}}} {2}\n".format(METRICS[name], labels, numbers[name])
-        for name in METRICS
-        if name in numbers
-    )
+    metric = "# TYPE yolo_stage_{0} gauge\nyolo_stage_{0}{{{1}}} {2}\n"
 
-
-def serve_metrics(stage: Stage) -> None:
-    class Handler(BaseHTTPRequestHandler):
-        timeout = 5
-
-        def do_GET(self) -> None:
-            body = exposition(stage).encode()
-            self.send_response(200 if self.path == "/metrics" else 404)
-            self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-            self.end_headers()
-            self.wfile.write(body if self.path == "/metrics" else b"")
-
-        def log_message(self, format: str, *args: Any) -> None:
+    def handle(request: StreamRequestHandler) -> None:
+        while request.rfile.readline(LINE_LIMIT).strip():
             pass
+        live = [(name, stage.numbers[ours]) for ours, name in TOOLKITS["liveMetrics"].items() if ours in stage.numbers]
+        text = "".join(metric.format(name, labels, value) for name, value in live)
+        request.wfile.write(b"HTTP/1.0 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\n\r\n" + text.encode())
 
-    class Server(socketserver.ThreadingTCPServer):
-        allow_reuse_address = daemon_threads = True
-
-    port = stage.instructions.get("metricsPort")
-    if port:
-        try:
-            threading.Thread(target=Server(("", port), Handler).serve_forever, daemon=True).start()
-        except (OSError, OverflowError) as error:
-            stage.warn("MetricsUnavailable", f"Port {port} cannot be served: {error}")
-
-
-# ---- files and numbers -----------------------------------------------------------------------------------------------------
+    ThreadingTCPServer.allow_reuse_address = ThreadingTCPServer.daemon_threads = True
+    try:
+        server = ThreadingTCPServer(("", port), type("Metrics", (StreamRequestHandler,), {"handle": handle, "timeout": 5}))
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+    except (OSError, OverflowError) as error:
+        stage.warn("MetricsUnavailable", f"Port {port} cannot be served: {error}")
 
 
 def finite(value: Any, default: Any = None) -> Any:
     """`value` as a finite number, else `default`."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        return default
-    return default if not math.isfinite(number) else value if isinstance(value, (int, float)) else number
-
-
-def timestamp(when: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(when))
+    with suppress(TypeError, ValueError, OverflowError):
+        number = value if isinstance(value, (int, float)) else float(str(value).replace("_", "-"))  # a toolkit writes no 1_0
+        return number if math.isfinite(number) else default
+    return default
 
 
 def file_size(path: str) -> int:
     return os.path.getsize(path) if os.path.isfile(path) else 0
 
 
+def names_in(folder: str, suffix: Any = "") -> List[str]:
+    """The sorted names in a directory that end so; none when it is not there."""
+    return sorted(name for name in os.listdir(folder) if name.endswith(suffix)) if os.path.isdir(folder) else []
+
+
 def measure(path: str) -> Tuple[int, str]:
     """Bytes and sha256 of a file; of a directory its files' bytes and the sha256 over their sorted names and sha256s."""
     digest, size = hashlib.sha256(), 0
-    if os.path.isdir(path):
-        for name in sorted(os.listdir(path)):
-            if os.path.isfile(os.path.join(path, name)):
-                one_size, one_digest = measure(os.path.join(path, name))
-                size += one_size
-                digest.update(f"{name}\0{one_digest}\n".encode("utf-8", "surrogateescape"))
-        return size, digest.hexdigest()
-    with open(path, "rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
-            size += len(block)
+    for name in names_in(path):
+        if os.path.isfile(os.path.join(path, name)):
+            one_size, one_digest = measure(os.path.join(path, name))
+            size += one_size
+            digest.update(f"{name}\0{one_digest}\n".encode("utf-8", "surrogateescape"))
+    if not os.path.isdir(path):
+        with open(path, "rb") as file:
+            for block in iter(lambda: file.read(1 << 20), b""):
+                digest.update(block)
+                size += len(block)
     return size, digest.hexdigest()
+
+
+def intact(path: str, item: Dict[str, Any]) -> bool:
+    """Whether a file or directory is there and, as far as that is known, what it was."""
+    return os.path.exists(path) and (not item.get("sha256") or measure(path) == (item["bytes"], item["sha256"]))
 
 
 def read_text(path: str, offset: int = 0) -> str:
     """A file's text, line ends as they are; nothing when there is no such file."""
-    try:
-        with open(path, "rb") as file:
-            file.seek(offset)
-            return file.read().decode("utf-8", "replace")
-    except FileNotFoundError:
+    if not os.path.isfile(path):
         return ""
+    with open(path, "rb") as file:
+        file.seek(offset)
+        return file.read().decode("utf-8", "replace")
 
 
-def read_json(path: str) -> Optional[Dict[str, Any]]:
-    try:
-        value = json.loads(read_text(path))
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None
+def parse_json(text: str) -> Dict[str, Any]:
+    """The object that a text is, an empty one when it is none. A bare NaN passes: toolkits write it."""
+    with suppress(ValueError):
+        value = json.loads(text)
+        return value if isinstance(value, dict) else {}
+    return {}
 
 
-def write_atomically(path: str, content: bytes, only_new: bool = False) -> None:
-    """Whoever reads the file sees it whole or as it was; `only_new` leaves one alone that is there, even in a race."""
+def write_atomically(path: str, content: bytes) -> None:
+    """Whoever reads the file sees it whole or as it was."""
     temporary = f"{path}.{os.uname().nodename}-{os.getpid()}.tmp"  # a pod's name: in each container we are process 1
     with open(temporary, "wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    try:
-        if only_new:
-            os.link(temporary, path)
-        else:
-            os.replace(temporary, path)
-    except OSError:  # it is there, or the file system has no hard links
-        if not only_new:
-            raise
-        if not os.path.exists(path):
-            os.replace(temporary, path)
-    if os.path.exists(temporary):
-        os.unlink(temporary)
+    os.replace(temporary, path)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    sys.exit(execute(sys.argv[1], ToolkitStage.work, ToolkitStage))

@@ -25,6 +25,8 @@ class Dataset:
     format: str = "darknet"
     classes: dict[str, str] = field(default_factory=lambda: {"0": "top_left", "1": "plate"})
     changes: dict[str, Any] = field(default_factory=dict)
+    more: dict[str, Any] = field(default_factory=dict)
+    """What the instructions say otherwise."""
 
     @property
     def data(self) -> Path:
@@ -88,7 +90,7 @@ class Dataset:
             "task": "prepare",
             "progressSeconds": 0,
             "prepare": wanted | self.changes,
-        }
+        } | self.more
 
     def prepare(self) -> tuple[int, dict[str, Any]]:
         """Run the stage; its exit code and full report."""

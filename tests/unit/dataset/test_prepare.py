@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import shutil
 import signal
 import struct
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -140,9 +142,9 @@ def test_the_fingerprint_is_of_the_content(dataset: Dataset, change: str) -> Non
     assert dataset.prepare()[1]["fingerprint"] != first
 
 
-def test_progress_counts_the_images(dataset: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_counts_the_images(dataset: Dataset, capfd: pytest.CaptureFixture[str]) -> None:
     dataset.good().prepare()
-    lines = [json.loads(line)["yoloProgress"] for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+    lines = [json.loads(line)["yoloProgress"] for line in capfd.readouterr().out.splitlines() if line.startswith("{")]
     assert lines[-1] == {"step": 3, "steps": 3}
 
 
@@ -346,3 +348,62 @@ def test_sigterm_leaves_nothing_half_done(dataset: Dataset) -> None:
     assert (process.returncode, report["outcome"], report["class"]) == (143, "Interrupted", "infrastructure")
     assert {path.name for path in dataset.directory.iterdir()} == {"logs", "report.json", "dataset"}
     assert len(list((dataset.output / "train/labels").iterdir())) == 3002
+
+
+def test_the_workspace_of_another_experiment(dataset: Dataset) -> None:
+    dataset.good()
+    assert dataset.prepare()[0] == 0
+    before = (dataset.directory / "report.json").read_text()
+    dataset.more = {"experiment": "other", "digest": "e" * 64}
+    assert dataset.prepare()[0] == 10
+    told = json.loads((dataset.root / "termination-log").read_text())
+    assert (told["reason"], told["class"]) == ("WorkspaceInUse", "user")
+    assert "default/plates" in told["message"]
+    assert (dataset.directory / "report.json").read_text() == before
+    dataset.more = {"uid": "u-2"}
+    assert dataset.prepare()[0] == 0  # made again under its name: it takes over
+    assert json.loads((dataset.workspace / ".yolo-operator" / "owner.json").read_text())["uid"] == "u-2"
+    assert [path.name for path in (dataset.workspace / ".yolo-operator").iterdir()] == ["owner.json"]
+
+
+def finished_elsewhere(dataset: Dataset) -> tuple[Path, dict[str, Any]]:
+    """The workspace and the report of an experiment that has prepared the same."""
+    report = dataset.good().prepare()[1]
+    other = dataset.root / "other"
+    dataset.workspace.rename(other)
+    return other, report
+
+
+def test_a_finished_result_is_adopted_from_another_workspace(dataset: Dataset) -> None:
+    other, first = finished_elsewhere(dataset)
+    shutil.rmtree(dataset.data)  # nothing is read again
+    dataset.more = {"adopt": {"workspace": str(other), "only": True}, "attempt": 3}
+    code, report = dataset.prepare()
+    assert (code, report) == (0, first | {"reused": True, "attempt": 3})
+    for part in ("train", "validation"):
+        labels = f"stages/prepare-1/dataset/{part}/labels"
+        for path in (other / labels).iterdir():
+            assert (dataset.workspace / labels / path.name).read_bytes() == path.read_bytes()
+    assert not list(dataset.workspace.rglob("*.tmp"))
+
+
+def test_a_toolkits_stage_is_adopted_here_too(dataset: Dataset) -> None:
+    other, first = finished_elsewhere(dataset)
+    model = other / "stages/prepare-1/model.tlt"
+    model.write_text("model")
+    digest = hashlib.sha256(b"model").hexdigest()
+    made = [{"name": "model", "path": "stages/prepare-1/model.tlt", "bytes": 5, "sha256": digest}]
+    model.with_name("report.json").write_text(json.dumps(first | {"stage": "prune", "artifacts": made}))
+    dataset.more = {"adopt": {"workspace": str(other), "only": True}, "task": "prune"}
+    assert dataset.prepare()[1]["artifacts"] == made
+    assert (dataset.directory / "model.tlt").read_text() == "model"
+
+
+def test_what_is_not_intact_is_not_adopted(dataset: Dataset) -> None:
+    other, first = finished_elsewhere(dataset)
+    next((other / first["artifacts"][0]["path"]).iterdir()).write_text("x")
+    dataset.more = {"adopt": {"workspace": str(other), "only": True}}
+    code, report = dataset.prepare()
+    assert (code, report["reason"], report["class"]) == (11, "NothingToAdopt", "infrastructure")
+    dataset.more = {"adopt": {"workspace": str(other)}}
+    assert dataset.prepare()[1]["reused"] is False

@@ -13,7 +13,7 @@ from yolo_operator.api import resource
 from yolo_operator.kube.claim import claim_manifest
 from yolo_operator.kube.cluster import CLAIMS, CONFIG_MAPS, JOBS, PODS, Kind
 from yolo_operator.kube.errors import ApiError, from_answer
-from yolo_operator.kube.runner_map import ensure_runner, remove_unused, runner_manifest, runner_source
+from yolo_operator.kube.runner_map import ensure_runner, remove_unused, runner_files, runner_manifest
 from yolo_operator.kube.views import controlled_by, job_view, pod_view
 from yolo_operator.pipeline.values import JobState
 
@@ -148,23 +148,23 @@ def test_paths() -> None:
 
 
 def test_the_runner_is_named_by_its_content_and_cannot_change() -> None:
-    one, other = runner_manifest("a"), runner_manifest("b")
+    one, other = runner_manifest({"runner.py": "a"}), runner_manifest({"runner.py": "b"})
     assert one["metadata"]["name"] != other["metadata"]["name"]
-    assert one == runner_manifest("a")
+    assert one == runner_manifest({"runner.py": "a"})
     assert one["immutable"] is True
-    assert len(runner_source().encode()) < 1_000_000
-    compile(runner_source(), "runner.py", "exec")
+    assert sum(map(len, runner_files().values())) < 1_000_000
+    compile(runner_files()["runner.py"], "runner.py", "exec")
 
 
 def test_unused_runners_are_removed_and_others_maps_stay() -> None:
     world = World()
     cluster = world.cluster
     for text in ("a", "b", "c"):
-        finish(ensure_runner(cluster, NAMESPACE, runner_manifest(text)))
-    finish(ensure_runner(cluster, NAMESPACE, runner_manifest("a")))
-    finish(ensure_runner(cluster, "other", runner_manifest("a")))
+        finish(ensure_runner(cluster, NAMESPACE, runner_manifest({"runner.py": text})))
+    finish(ensure_runner(cluster, NAMESPACE, runner_manifest({"runner.py": "a"})))
+    finish(ensure_runner(cluster, "other", runner_manifest({"runner.py": "a"})))
     cluster.add(CONFIG_MAPS, NAMESPACE, {"metadata": {"name": "mine"}})
-    keep = runner_manifest("b")["metadata"]["name"]
+    keep = runner_manifest({"runner.py": "b"})["metadata"]["name"]
     removed = finish(remove_unused(cluster, NAMESPACE, keep=keep))
     assert len(removed) == 2
     assert {body["metadata"]["name"] for body in cluster.objects(CONFIG_MAPS, NAMESPACE)} == {"mine", keep}
@@ -179,7 +179,7 @@ def test_another_error_than_that_it_exists_is_raised() -> None:
 
     world.cluster.on_request = refuse
     with pytest.raises(ApiError):
-        finish(ensure_runner(world.cluster, NAMESPACE, runner_manifest("a")))
+        finish(ensure_runner(world.cluster, NAMESPACE, runner_manifest({"runner.py": "a"})))
 
 
 def test_the_claim_has_what_the_template_says() -> None:

@@ -133,6 +133,37 @@ class Bench:
         made = {"expect": expect, "resume": {"weights": weights, "suffix": suffix, "epochs": 4}, "checkpoint": "best"}
         return self.instructions("train", "-r", str(self.result), "-e", str(self.directory / "config.txt"), **made | changes)
 
+    def other(self, task: str, dialect: str = "3.21", model: Path | None = None, **changes: Any) -> dict[str, Any]:
+        """Instructions of a stage that is no training."""
+        spec, made = str(self.directory / "config.txt"), str(self.directory)
+        model = model or self.model()
+        results = ["--results_dir", str(self.result)] if dialect == "5.0" else []
+        status = {"statusFile": str(self.result / "status.json")}
+        flags: dict[str, list[str]] = {
+            "kmeans": ["-l", made, "-i", made, "-x", "320", "-y", "320", "-n", "9", *results],
+            "evaluate": ["-m", str(model), "-e", spec, *results],
+            "prune": ["-m", str(model), "-o", f"{made}/pruned.tlt", "-e", spec, "-pth", "0.7", *results],
+            "export": ["-m", str(model), "-o", f"{made}/model.etlt", "-e", spec, "--data_type", "int8", *results],
+            "inference": [
+                "-m",
+                str(model),
+                "-i",
+                str(self.root / "images"),
+                "-e",
+                spec,
+                *(["-r", str(self.result)] if dialect == "5.0" else ["-o", f"{made}/images", "-l", f"{made}/labels"]),
+            ],
+        }
+        labels = f"{self.result}/labels" if dialect == "5.0" else f"{made}/labels"
+        expect: dict[str, dict[str, Any]] = {
+            "kmeans": {"metrics": ["anchors"]},
+            "evaluate": {"metrics": ["mAP"]},
+            "prune": {"files": [{"name": "model", "path": f"{made}/pruned.tlt", "alternatives": [f"{made}/pruned.tlt.hdf5"]}]},
+            "export": {"files": [{"name": "model", "path": f"{made}/model.etlt"}]},
+            "inference": {"directories": [{"name": "labels", "path": labels, "suffix": ".txt", "atLeast": 1}]},
+        }
+        return self.instructions(task, *flags[task], expect=expect[task] | status, **changes)
+
     def model(self, key: str = KEY) -> Path:
         """A trained model as the emulator would have written it."""
         path = self.workspace / "model.tlt"

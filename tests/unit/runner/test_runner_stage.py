@@ -127,40 +127,8 @@ def test_early_stopping_is_a_success(bench: Bench) -> None:
     assert outcome.report["metrics"]["epoch"] == 2
 
 
-def other(bench: Bench, task: str, dialect: str = "3.21", model: Path | None = None, **changes: Any) -> dict[str, Any]:
-    """Instructions of a stage that is no training."""
-    spec, made = str(bench.directory / "config.txt"), str(bench.directory)
-    model = model or bench.model()
-    results = ["--results_dir", str(bench.result)] if dialect == "5.0" else []
-    status = {"statusFile": str(bench.result / "status.json")}
-    flags: dict[str, list[str]] = {
-        "kmeans": ["-l", made, "-i", made, "-x", "320", "-y", "320", "-n", "9", *results],
-        "evaluate": ["-m", str(model), "-e", spec, *results],
-        "prune": ["-m", str(model), "-o", f"{made}/pruned.tlt", "-e", spec, "-pth", "0.7", *results],
-        "export": ["-m", str(model), "-o", f"{made}/model.etlt", "-e", spec, "--data_type", "int8", *results],
-        "inference": [
-            "-m",
-            str(model),
-            "-i",
-            str(bench.root / "images"),
-            "-e",
-            spec,
-            *(["-r", str(bench.result)] if dialect == "5.0" else ["-o", f"{made}/images", "-l", f"{made}/labels"]),
-        ],
-    }
-    labels = f"{bench.result}/labels" if dialect == "5.0" else f"{made}/labels"
-    expect: dict[str, dict[str, Any]] = {
-        "kmeans": {},
-        "evaluate": {"metrics": ["mAP"]},
-        "prune": {"files": [{"name": "model", "path": f"{made}/pruned.tlt", "alternatives": [f"{made}/pruned.tlt.hdf5"]}]},
-        "export": {"files": [{"name": "model", "path": f"{made}/model.etlt"}]},
-        "inference": {"directories": [{"name": "labels", "path": labels, "suffix": ".txt", "atLeast": 1}]},
-    }
-    return bench.instructions(task, *flags[task], expect=expect[task] | status, **changes)
-
-
 def test_anchors(benches: Bench) -> None:
-    outcome = benches.run(other(benches, "kmeans"))
+    outcome = benches.run(benches.other("kmeans"))
     assert verdict(outcome) == (0, "Succeeded", "Completed", "")
     assert outcome.report["metrics"] == {"anchors": [[10.0 * n, 5.0 * n] for n in range(1, 10)]}
     assert outcome.report["message"] == "9 anchors"
@@ -168,7 +136,7 @@ def test_anchors(benches: Bench) -> None:
 
 @pytest.mark.parametrize("dialect", ["3.21", "5.0"])
 def test_an_evaluation(benches: Bench, dialect: str) -> None:
-    outcome = benches.run(other(benches, "evaluate", dialect), EMULATE_DIALECT=dialect)
+    outcome = benches.run(benches.other("evaluate", dialect), EMULATE_DIALECT=dialect)
     assert verdict(outcome) == (0, "Succeeded", "Completed", "")
     assert outcome.report["metrics"]["mAP"] == 0.89
     assert outcome.report["message"] == "mAP 0.8900"
@@ -176,14 +144,14 @@ def test_an_evaluation(benches: Bench, dialect: str) -> None:
 
 @pytest.mark.parametrize(("dialect", "name"), [("3.21", "pruned.tlt"), ("5.0", "pruned.tlt.hdf5")])
 def test_a_pruned_model_under_either_name(benches: Bench, dialect: str, name: str) -> None:
-    outcome = benches.run(other(benches, "prune", dialect), EMULATE_DIALECT=dialect)
+    outcome = benches.run(benches.other("prune", dialect), EMULATE_DIALECT=dialect)
     assert verdict(outcome) == (0, "Succeeded", "Completed", "")
     assert outcome.report["artifacts"][0]["path"] == f"stages/stage-1/{name}"
     assert outcome.report["metrics"]["parameterRatio"] == pytest.approx(0.272)
 
 
 def test_an_export_tells_its_quantised_activations(bench: Bench) -> None:
-    outcome = bench.run(other(bench, "export", "5.0"), EMULATE_DIALECT="5.0")
+    outcome = bench.run(bench.other("export", "5.0"), EMULATE_DIALECT="5.0")
     assert verdict(outcome) == (0, "Succeeded", "Completed", "")
     assert outcome.report["metrics"]["quantisedActivations"] == 27
 
@@ -191,7 +159,7 @@ def test_an_export_tells_its_quantised_activations(bench: Bench) -> None:
 def test_an_export_again_is_not_stopped_by_its_half_written_file(bench: Bench) -> None:
     bench.directory.mkdir(parents=True)
     (bench.directory / "model.etlt").write_text("half")
-    assert verdict(bench.run(other(bench, "export"))) == (0, "Succeeded", "Completed", "")
+    assert verdict(bench.run(bench.other("export"))) == (0, "Succeeded", "Completed", "")
 
 
 @pytest.mark.parametrize("dialect", ["3.21", "5.0"])
@@ -199,7 +167,7 @@ def test_an_inference_counts_its_detections(benches: Bench, dialect: str) -> Non
     (benches.root / "images").mkdir()
     for name in ("a.jpg", "b.png", "c.JPG"):
         (benches.root / "images" / name).write_bytes(b"x")
-    outcome = benches.run(other(benches, "inference", dialect), EMULATE_DIALECT=dialect)
+    outcome = benches.run(benches.other("inference", dialect), EMULATE_DIALECT=dialect)
     assert verdict(outcome) == (0, "Succeeded", "Completed", "")
     assert (outcome.report["metrics"]["images"], outcome.report["metrics"]["detections"]) == (3, 6)
     (labels,) = outcome.report["artifacts"]
@@ -224,7 +192,7 @@ def test_an_inference_counts_its_detections(benches: Bench, dialect: str) -> Non
         ("interrupted-exit-0", "5.0", 11, "InterruptedWithoutSignal", "transient", "was interrupted"),
         ("artifact-missing", "3.21", 11, "ArtifactMissing", "transient", "left no checkpoint"),
         ("empty-artifact", "5.0", 11, "ArtifactMissing", "transient", "left no checkpoint"),
-        ("resume-past-end", "5.0", 11, "InterruptedWithoutSignal", "transient", "after epoch 0 of 4"),
+        ("resume-past-end", "5.0", 10, "NothingTrained", "user", "after epoch 0 of 4"),
         ("oom", "3.21", 10, "OutOfMemory", "user", "lower batchSizePerGpu"),
         ("host-oom", "3.21", 11, "OutOfMemory", "transient", "raise its limit"),
         ("gpu-probe", "5.0", 11, "GpuUnavailable", "infrastructure", "nvidia-smi"),
@@ -272,14 +240,14 @@ def test_running_out_of_gpu_memory_late_is_tried_again(bench: Bench) -> None:
 def test_another_stage_that_fails(bench: Bench, task: str, emulate: str, dialect: str, code: int, reason: str, kind: str) -> None:
     (bench.root / "images").mkdir()
     (bench.root / "images" / "a.jpg").write_bytes(b"x")
-    outcome = bench.run(other(bench, task, dialect), emulate, EMULATE_DIALECT=dialect)
+    outcome = bench.run(bench.other(task, dialect), emulate, EMULATE_DIALECT=dialect)
     assert verdict(outcome) == (code, "Failed", reason, kind)
 
 
 @pytest.mark.parametrize("task", ["evaluate", "prune", "export", "inference"])
 def test_a_model_of_another_key(benches: Bench, task: str) -> None:
     (benches.root / "images").mkdir()
-    outcome = benches.run(other(benches, task, model=benches.model("another key")))
+    outcome = benches.run(benches.other(task, model=benches.model("another key")))
     assert verdict(outcome) == (10, "Failed", "WrongKey", "user")
     assert "all stages need the key" in outcome.report["message"]
 
@@ -295,14 +263,14 @@ def test_an_old_success_in_the_status_file_is_not_this_runs(bench: Bench) -> Non
         '{"status": "STARTED", "message": "Starting Yolo_V4 train job"}\n'
         '{"status": "SUCCESS", "message": "done", "kpi": {"x": NaN}}\n'
     )
-    outcome = bench.run(other(bench, "prune", "5.0"), "interrupted-exit-0", EMULATE_DIALECT="5.0")
+    outcome = bench.run(bench.other("prune", "5.0"), "interrupted-exit-0", EMULATE_DIALECT="5.0")
     assert outcome.report["reason"] == "InterruptedWithoutSignal"
 
 
 def test_an_old_failure_in_the_status_file_is_not_this_runs(bench: Bench) -> None:
     bench.result.mkdir(parents=True)
     (bench.result / "status.json").write_text('{"status": "FAILURE", "message": "Prune was interrupted"}\n')
-    assert verdict(bench.run(other(bench, "prune"))) == (0, "Succeeded", "Completed", "")  # this run writes no status
+    assert verdict(bench.run(bench.other("prune"))) == (0, "Succeeded", "Completed", "")  # this run writes no status
 
 
 def test_an_invalid_loss_is_believed_without_its_number(bench: Bench) -> None:
@@ -331,25 +299,13 @@ def test_a_command_with_a_key_but_no_secret(bench: Bench) -> None:
 def test_inputs_are_verified(bench: Bench) -> None:
     model = bench.model()
     good = {"path": str(model), "bytes": model.stat().st_size, "sha256": hashlib.sha256(model.read_bytes()).hexdigest()}
-    assert bench.run(other(bench, "evaluate", inputs=[good])).code == 0
+    assert bench.run(bench.other("evaluate", inputs=[good])).code == 0
     (bench.directory / "report.json").unlink()
-    outcome = bench.run(other(bench, "evaluate", inputs=[good | {"sha256": "0" * 64}]))
+    outcome = bench.run(bench.other("evaluate", inputs=[good | {"sha256": "0" * 64}]))
     assert verdict(outcome) == (10, "Failed", "InputChanged", "user")
-    outcome = bench.run(other(bench, "evaluate", inputs=[good | {"path": str(model) + ".gone"}]))
+    outcome = bench.run(bench.other("evaluate", inputs=[good | {"path": str(model) + ".gone"}]))
     assert verdict(outcome) == (10, "Failed", "InputMissing", "user")
     assert "model.tlt.gone" in outcome.report["message"]
-
-
-def test_the_workspace_of_another_experiment(bench: Bench) -> None:
-    assert bench.run(bench.train()).code == 0
-    before = (bench.directory / "report.json").read_text()
-    outcome = bench.run(bench.train(experiment="other", digest="e" * 64))
-    assert outcome.code == 10
-    assert (outcome.message["reason"], outcome.message["class"]) == ("WorkspaceInUse", "user")
-    assert "default/plates" in outcome.message["message"]
-    assert (bench.directory / "report.json").read_text() == before
-    assert bench.run(bench.train(uid="u-2")).code == 0  # made again under its name: it takes over
-    assert json.loads((bench.workspace / ".yolo-operator" / "owner.json").read_text())["uid"] == "u-2"
 
 
 def test_a_workspace_that_is_no_directory(bench: Bench) -> None:
@@ -369,20 +325,27 @@ def test_a_workspace_that_is_no_directory(bench: Bench) -> None:
         (errno.EIO, "StorageFailed"),
     ],
 )
-def test_storage_that_fails(runner: ModuleType, number: int, reason: str) -> None:
-    failure = runner.storage_failure(OSError(number, os.strerror(number), "/workspace/stages"))
-    assert failure.reason == reason
-    assert "/workspace/stages" in failure.message
+def test_storage_that_fails(runner: ModuleType, bench: Bench, number: int, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (bench.root / "instructions.json").write_text(json.dumps(bench.train(keyEnv=None)))
+    monkeypatch.setenv("YOLO_TERMINATION_LOG", str(bench.termination_log))
+    monkeypatch.setattr(runner.signal, "signal", lambda *_: None)
+
+    def work(stage: Any) -> dict[str, Any]:
+        raise OSError(number, os.strerror(number), "/workspace/stages")
+
+    code = runner.execute(str(bench.root / "instructions.json"), work)
+    report = json.loads(bench.termination_log.read_text())
+    assert (code, report["reason"]) == (11 if reason == "StorageFailed" else 10, reason)
+    assert "/workspace/stages" in report["message"]
 
 
 def test_instructions_that_cannot_be_read(bench: Bench) -> None:
     process = bench.start(bench.train())
     bench.wait(process)
     (bench.root / "etc" / "instructions.json").write_text("{")
-    environment = {**os.environ, "YOLO_TERMINATION_LOG": str(bench.termination_log)}
-    ended = subprocess.run([bench.python, RUNNER, bench.root / "etc" / "instructions.json"], env=environment, check=False)
-    assert ended.returncode == 11
-    assert json.loads(bench.termination_log.read_text())["reason"] == "InstructionsUnreadable"
+    ended = subprocess.run([bench.python, RUNNER, bench.root / "etc" / "instructions.json"], capture_output=True, check=False)
+    assert ended.returncode == 1  # transient; without a report the log's end, which says why, is the termination message
+    assert b"JSONDecodeError" in ended.stderr
 
 
 # ---- reuse, resumption, signals ----------------------------------------------------------------------------------------------
@@ -397,9 +360,9 @@ def test_a_finished_stage_is_reported_again(bench: Bench) -> None:
 
 
 def test_a_finished_stage_whose_artifact_changed_runs_again(bench: Bench) -> None:
-    bench.run(other(bench, "prune"))
+    bench.run(bench.other("prune"))
     (bench.directory / "pruned.tlt").write_text("x")
-    assert bench.run(other(bench, "prune")).report["reused"] is False
+    assert bench.run(bench.other("prune")).report["reused"] is False
 
 
 @pytest.mark.parametrize(("dialect", "suffix"), [("3.21", ".tlt"), ("5.0", ".hdf5")])
@@ -454,7 +417,7 @@ def test_a_process_left_behind_does_not_hold_the_stage(benches: Bench) -> None:
     started = time.monotonic()
     outcome = benches.run(benches.train(), "orphan")
     assert verdict(outcome) == (0, "Succeeded", "Completed", "")
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 50  # it would for 60
 
 
 @pytest.mark.skipif(
