@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from datetime import UTC, datetime
@@ -14,9 +13,10 @@ import yaml
 from rich.console import Console
 from rich.live import Live
 
-from yolo_operator.cli import control, tables, view
+from yolo_operator.cli import control, files, results, tables, view
 from yolo_operator.cli.client import Cluster, ClusterError
 from yolo_operator.cli.options import cluster_options
+from yolo_operator.cli.output import emit, output_option
 from yolo_operator.cli.summary import Object, summarise
 from yolo_operator.cli.validate import experiments, problems
 from yolo_operator.cli.words import StageKey, outcome, outcome_message
@@ -95,38 +95,39 @@ def _watch_lines(cluster: Cluster, name: str, _: Console) -> Object | None:
 
 @main.command()
 @click.argument("name")
+@output_option
 @cluster_options
-def status(name: str, **where: str | None) -> None:
-    """Show an experiment as it stands."""
+def status(name: str, output: str, **where: str | None) -> None:
+    """Show an experiment as it stands; with -o json or yaml its status, running stages with their newest progress."""
     cluster = Cluster(**where)
     experiment = cluster.get(name)
-    Console().print(view.experiment_view(experiment, datetime.now(UTC), cluster.live_progress(experiment)))
+    live = cluster.live_progress(experiment)
+    emit(view.current_status(experiment, live), output, lambda: view.experiment_view(experiment, datetime.now(UTC), live))
 
 
 @main.command("list")
 @click.option("-A", "--all-namespaces", is_flag=True, help="Of the whole cluster.")
+@output_option
 @cluster_options
-def list_(all_namespaces: bool, **where: str | None) -> None:
+def list_(all_namespaces: bool, output: str, **where: str | None) -> None:
     """List experiments."""
     cluster = Cluster(**where)
     found = cluster.list(all_namespaces=all_namespaces)
-    if not found:
+    if not found and output == "table":
         click.echo("No experiments" + ("." if all_namespaces else f' in namespace "{cluster.namespace}".'), err=True)
         return
-    Console().print(tables.list_view(found, datetime.now(UTC), namespaces=all_namespaces))
+    now = datetime.now(UTC)
+    emit([tables.list_row(one, now) for one in found], output, lambda: tables.list_view(found, now, namespaces=all_namespaces))
 
 
 @main.command()
 @click.argument("name")
-@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@output_option
 @cluster_options
 def summary(name: str, output: str, **where: str | None) -> None:
     """Show an experiment's results: precision by class, pruned variants, the exported model."""
     result = summarise(Cluster(**where).get(name))
-    if output == "json":
-        click.echo(json.dumps(result, indent=2))
-    else:
-        Console().print(tables.summary_view(result))
+    emit(result, output, lambda: tables.summary_view(result))
 
 
 @main.command()
@@ -161,7 +162,7 @@ def _validate_one(file: str, document: Object) -> int:
     return 1 if found else 0
 
 
-for command in control.COMMANDS:
+for command in (*control.COMMANDS, *files.COMMANDS, *results.COMMANDS):
     main.add_command(command)
 
 

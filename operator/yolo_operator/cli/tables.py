@@ -13,24 +13,39 @@ from yolo_operator.cli.summary import Object, Summary, parse_time, precision, va
 from yolo_operator.cli.words import LOOK, PHASE_STYLE, duration, number, size, title
 
 
+def list_row(experiment: Object, now: datetime) -> Summary:
+    """An experiment's row, for programs: null where there is nothing yet."""
+    metadata, status = experiment.get("metadata", {}), experiment.get("status") or {}
+    created = parse_time(metadata.get("creationTimestamp"))
+    return {
+        "namespace": metadata.get("namespace"),
+        "name": metadata.get("name"),
+        "phase": status.get("phase"),
+        "stage": status.get("stage"),
+        "progress": status.get("progress"),
+        "mAP": status.get("mAP"),
+        "pruned": status.get("pruned"),
+        "ageSeconds": round((now - created).total_seconds()) if created else None,
+    }
+
+
 def list_view(experiments: list[Object], now: datetime, *, namespaces: bool) -> Table:
     """One row an experiment, as `kubectl get` has it."""
     table = Table(box=None, padding=(0, 3, 0, 0), header_style="")
     for name in ["NAMESPACE"] * namespaces + ["NAME", "PHASE", "STAGE", "PROGRESS", "mAP", "PRUNED", "AGE"]:
         table.add_column(name, no_wrap=True)
     for experiment in experiments:
-        metadata, status = experiment.get("metadata", {}), experiment.get("status") or {}
-        created = parse_time(metadata.get("creationTimestamp"))
-        phase = status.get("phase") or ""
+        row = list_row(experiment, now)
+        phase = row["phase"] or ""
         table.add_row(
-            *([metadata.get("namespace")] if namespaces else []),
-            metadata.get("name"),
+            *([row["namespace"]] if namespaces else []),
+            row["name"],
             Text(phase, style=PHASE_STYLE.get(phase, "")),
-            status.get("stage") or "",
-            status.get("progress") or "",
-            number(status.get("mAP"), 4),
-            number(status.get("pruned"), 3),
-            duration((now - created).total_seconds()) if created else "",
+            row["stage"] or "",
+            row["progress"] or "",
+            number(row["mAP"], 4),
+            number(row["pruned"], 3),
+            duration(row["ageSeconds"]),
         )
     return table
 

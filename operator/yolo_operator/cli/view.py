@@ -45,6 +45,17 @@ def experiment_view(experiment: Object, now: datetime, live: Live | None = None)
     return Group(*parts)
 
 
+def current_status(experiment: Object, live: Live) -> Object:
+    """The status for programs: as stored, running stages with the newest progress over the recorded one."""
+    stages = [
+        {**stage, "progress": {**(stage.get("progress") or {}), **live[stage_key(stage)]}} if stage_key(stage) in live else stage
+        for stage in stage_list(experiment)
+    ]
+    status = experiment.get("status") or {}
+    name = {key: experiment.get("metadata", {}).get(key) for key in ("namespace", "name")}
+    return {**name, **status, **({"stages": stages} if stages else {})}
+
+
 def _headline(experiment: Object, now: datetime) -> Text:
     status, metadata = experiment.get("status") or {}, experiment.get("metadata", {})
     phase = status.get("phase") or "Pending"
