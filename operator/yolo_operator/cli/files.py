@@ -17,7 +17,7 @@ from yolo_operator.cli.summary import Object, stage_list
 from yolo_operator.cli.words import size, stage_key, title
 from yolo_operator.cli.workspace import Workspace, log_path
 
-_image_option = click.option("--image", help="Of the pod that reads the workspace: any with Python 3; default: the toolkit's.")
+image_option = click.option("--image", help="Of the pod that reads the workspace: any with Python 3; default: the toolkit's.")
 
 
 def chosen_stage(experiment: Object, wanted: str | None) -> Object:
@@ -51,7 +51,7 @@ def chosen_stage(experiment: Object, wanted: str | None) -> Object:
 @click.argument("name")
 @click.option("--stage", metavar="STAGE[=VARIANT]", help="Default: the running, the failed or the last one.")
 @click.option("--attempt", type=click.IntRange(min=1), help="Default: the last.")
-@_image_option
+@image_option
 @cluster_options
 def logs(name: str, stage: str | None, attempt: int | None, image: str | None, **where: str | None) -> None:
     """Print all that a stage said, also when its pod is gone: the log is in the workspace.
@@ -98,7 +98,7 @@ def chosen_artifacts(experiment: Object, wanted: str) -> list[tuple[Object, Obje
     "--artifact", "wanted", required=True, multiple=True, metavar="STAGE[=VARIANT][:ARTIFACT]", help="For example export."
 )
 @click.option("-o", "--output", "target", type=click.Path(file_okay=False, path_type=Path), default=".", show_default=True)
-@_image_option
+@image_option
 @cluster_options
 def fetch(name: str, wanted: tuple[str, ...], target: Path, image: str | None, **where: str | None) -> None:
     """Bring artifacts of an experiment here, with their digests verified.
