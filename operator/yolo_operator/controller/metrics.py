@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
+from yolo_operator.api import resource
 from yolo_operator.api.status import Progress
 from yolo_operator.controller import families
 from yolo_operator.controller.cache import Cache, Key
@@ -39,6 +40,8 @@ class OperatorMetrics:
         for kind in ("experiment", "job", "pod"):
             # A series that starts at 0 lets a query see the first restart.
             self.watch_restarts.labels(kind)
+        for plural in (resource.PLURAL, "jobs", "pods"):
+            self.ghosts.labels(plural)
         for reason in ("conflict", "api-error", "name-taken", "bug"):
             self.reconcile_errors.labels(reason)
 
