@@ -57,7 +57,7 @@ def _results(experiments: list[Object], summaries: list[Summary]) -> Iterable[Ro
     yield from row("dataset fingerprint", [_fingerprint(experiment) for experiment in experiments])
     yield from row("training loss", [_metric(experiment, "train", "loss") for experiment in experiments])
     precisions = [precision(summary) for summary in summaries]
-    for model in ("trained", "retrained", "exported"):
+    for model in dict.fromkeys(model for one in precisions for model in one):
         of_model = [one.get(model) or {} for one in precisions]
         yield from row(f"mAP {model}", [one.get("mAP") for one in of_model])
         for name in sorted({name for one in of_model for name in one} - {"mAP"}):

@@ -54,21 +54,24 @@ def variants(summary: Summary) -> list[Summary]:
 
 
 def precision(summary: Summary) -> dict[str, dict[str, float]]:
-    """Average precision by class, and mAP, after each kind of model that was evaluated: {"trained": {"mAP": …, "car": …}}."""
+    """Average precision by class, and mAP, after each kind of model that was evaluated: {"trained": {"mAP": …, "car": …}}.
+
+    Of several retrained candidates the chosen one counts; every round of pseudo-labels that was kept has its own.
+    """
+    stages, chosen = summary["stages"], summary["chosen"] or ""
     kept = [str(entry["number"]) for entry in summary["rounds"] if entry["kept"]]
-    names = {
+    wanted = {
         "trained": [("evaluate", ""), ("train", "")],
-        "retrained": [("evaluate-retrained", ""), ("retrain", "")],
+        "retrained": [("evaluate-retrained", ""), ("evaluate-retrained", chosen), ("retrain", ""), ("retrain", chosen)],
         **{f"round {number}": [("evaluate-round", number)] for number in kept},
         "exported": [("evaluate-exported", "")],
     }
     found = {}
-    for label, candidates in names.items():
-        for name, variant in candidates:
-            metrics = (find(summary["stages"], name, variant) or {}).get("metrics") or {}
-            if metrics.get("mAP") is not None:
-                found[label] = {"mAP": metrics["mAP"], **(metrics.get("AP") or {})}
-                break
+    for label, candidates in wanted.items():
+        all_metrics = [(find(stages, *candidate) or {}).get("metrics") or {} for candidate in candidates]
+        metrics = next((one for one in all_metrics if one.get("mAP") is not None), None)
+        if metrics is not None:
+            found[label] = {"mAP": metrics["mAP"], **(metrics.get("AP") or {})}
     return found
 
 

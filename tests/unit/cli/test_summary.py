@@ -64,6 +64,16 @@ def test_rounds_are_told_and_those_that_were_kept_have_their_precision(with_roun
     }
 
 
+def test_of_several_retrained_candidates_the_chosen_one_counts(finished: dict[str, Any]) -> None:
+    stages = [entry for entry in finished["status"]["stages"] if "retrain" not in entry["name"]]
+    more = {("evaluate-retrained", "0.1"): 0.1, ("evaluate-retrained", "0.5"): 0.5}
+    for (name, variant), mean in more.items():
+        stages.insert(-2, {"name": name, "variant": variant, "state": "Succeeded", "metrics": {"mAP": mean}})
+    finished["status"]["stages"] = stages
+    found = {label: values["mAP"] for label, values in precision(summarise(finished)).items()}
+    assert found == {"trained": 0.9078, "retrained": 0.5, "exported": 0.9081}
+
+
 def test_without_an_evaluation_the_trainings_own_numbers_count(finished: dict[str, Any]) -> None:
     stages = finished["status"]["stages"]
     finished["status"]["stages"] = [entry for entry in stages if not entry["name"].startswith("evaluate")]
