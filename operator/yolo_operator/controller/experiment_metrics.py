@@ -20,8 +20,8 @@ from yolo_operator.kube.pod import effective_resources
 from yolo_operator.pipeline import times
 from yolo_operator.pipeline.values import StageKey
 
-LIMIT = 500
-"""Experiments that have series of their own, unless the settings say otherwise: some 300 series each at most."""
+LIMIT = 200
+"""Experiments that have series of their own, unless the settings say otherwise: some 180 series each."""
 CLASSES = 80
 """Classes of a stage that have series, first names first: as many as COCO has."""
 _ENDED = (Phase.SUCCEEDED.value, Phase.FAILED.value)

@@ -38,7 +38,7 @@ class Settings:
     """Budget of such looks for all stages together."""
     metrics_classes: bool = True
     """Whether classes have series of their own."""
-    metrics_experiments: int = 500
+    metrics_experiments: int = 200
     """Experiments that have series of their own."""
     lease: LeaseSettings | None = None
     """The Lease that tells who leads; absent: the only replica."""
@@ -73,7 +73,7 @@ class Settings:
             resync_seconds=_number(environment, "YOLO_OPERATOR_RESYNC_SECONDS", 600),
             progress_seconds=_number(environment, "YOLO_OPERATOR_PROGRESS_SECONDS", 5),
             metrics_classes=_switch(environment, "YOLO_OPERATOR_METRICS_CLASSES", default=True),
-            metrics_experiments=_number(environment, "YOLO_OPERATOR_METRICS_EXPERIMENTS", 500),
+            metrics_experiments=_number(environment, "YOLO_OPERATOR_METRICS_EXPERIMENTS", 200),
             lease=_lease(environment),
             log_level=log_level,
             log_format=log_format,
