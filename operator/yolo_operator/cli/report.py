@@ -85,6 +85,7 @@ def report(
         ("Curves", _curves(histories)),
         ("Average precision by class", _precision(summary)),
         ("Pruning", _pruning(experiment, summary)),
+        ("Pseudo-label rounds", _rounds(summary)),
         ("Predictions", _pictures(pictures)),
         ("Warnings and failed attempts", _warnings(experiment)),
         ("Artifacts", _artifacts(experiment)),
@@ -218,6 +219,22 @@ def _pruning(experiment: Object, summary: Summary) -> str:
     table = _table(("threshold", "parameters left", "size", "mAP before retraining", ""), cells, numbers=range(1, 4))
     plot = charts.scatter(marks, x_label="parameters left", y_label="mAP")
     return f'<div class="plots"><div>{table}<p>{escape(why)}</p></div><figure>{plot}</figure></div>'
+
+
+def _rounds(summary: Summary) -> str:
+    rows = [
+        [
+            str(entry["number"]),
+            *("" if entry[name] is None else str(entry[name]) for name in ("images", "labels", "dropped")),
+            number(entry["mAPBefore"], 5),
+            number(entry["mAPAfter"], 5),
+            {True: '<span class="state succeeded">kept</span>', False: "not kept"}.get(entry["kept"], ""),
+            escape(str(entry["message"] or "")),
+        ]
+        for entry in summary["rounds"]
+    ]
+    heads = ("round", "images", "labels", "dropped", "mAP before", "mAP after", "", "")
+    return _table(heads, rows, numbers=range(1, 6)) if rows else ""
 
 
 def _pictures(pictures: Sequence[Picture]) -> str:

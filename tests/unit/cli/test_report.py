@@ -122,6 +122,14 @@ def test_failed_attempts_and_warnings_are_told(finished: dict[str, Any]) -> None
     assert "QatIgnored: not quantised" in text
 
 
+def test_rounds_are_told(with_rounds: dict[str, Any]) -> None:
+    text = " | ".join(page_of(with_rounds).text)
+    assert "Pseudo-label rounds" in text
+    assert "0.91310" in text
+    assert "kept" in text
+    assert "not kept" in text
+
+
 @pytest.mark.parametrize(
     "odd",
     [{}, {"metadata": {"name": "new"}, "spec": {}}, {"status": {"stages": [{}]}}, {"status": {"stages": [{"metrics": None}]}}],
