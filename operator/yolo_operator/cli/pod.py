@@ -20,10 +20,9 @@ from urllib3.exceptions import HTTPError
 from websocket import ABNF, WebSocketException
 
 from yolo_operator.api.resource import API_VERSION, KIND, LABEL_COMPONENT, LABEL_EXPERIMENT, LABEL_MANAGED_BY
-from yolo_operator.api.toolkit import Profile
 from yolo_operator.cli.client import ClusterError, NotThereError
 from yolo_operator.cli.summary import Object, stage_list
-from yolo_operator.toolkit.dialects import dialect
+from yolo_operator.dialects import DIALECTS, Dialect, guess
 
 CONTAINER = "read"
 MOUNT = "/workspace"
@@ -59,7 +58,7 @@ def manifest(experiment: Object, name: str, image: str | None = None) -> Object:
         mount["subPath"] = workspace["subPath"]
     container = {
         "name": CONTAINER,
-        "image": image or toolkit.get("image") or _default_image(toolkit.get("profile")),
+        "image": image or toolkit.get("image") or _default_image(spec),
         "imagePullPolicy": toolkit.get("imagePullPolicy") or "IfNotPresent",
         "command": ["sleep", str(_LIFE_SECONDS)],
         "volumeMounts": [mount],
@@ -94,20 +93,24 @@ def manifest(experiment: Object, name: str, image: str | None = None) -> Object:
     }
 
 
-def _default_image(profile: str | None) -> str:
-    try:
-        return dialect(Profile(str(profile))).default_image
-    except ValueError:
-        raise ClusterError(f"toolkit profile {profile!r} is none that this version knows: name an image with --image") from None
+def _dialect(spec: Object) -> Dialect | None:
+    """What is known of the toolkit: by its profile, else by its image."""
+    toolkit = spec.get("toolkit") or {}
+    return DIALECTS.get(toolkit.get("profile") or guess(toolkit.get("image")) or "")
+
+
+def _default_image(spec: Object) -> str:
+    known = _dialect(spec)
+    if known is None:
+        profile = (spec.get("toolkit") or {}).get("profile")
+        raise ClusterError(f"toolkit profile {profile!r} is none that this version knows: name an image with --image")
+    return known.default_image
 
 
 def _security(spec: Object) -> Object:
     """The user that wrote the files, where it is known: it may read them."""
-    chosen = spec.get("securityContext") or {}
-    try:
-        user = chosen.get("runAsUser", dialect(Profile(str((spec.get("toolkit") or {}).get("profile")))).run_as_user)
-    except ValueError:
-        user = None
+    chosen, known = spec.get("securityContext") or {}, _dialect(spec)
+    user = chosen.get("runAsUser", known.run_as_user if known else None)
     security: Object = {"seccompProfile": {"type": "RuntimeDefault"}}
     if user is not None:
         security |= {"runAsUser": user, "runAsGroup": chosen.get("runAsGroup", user), "runAsNonRoot": user != 0}
