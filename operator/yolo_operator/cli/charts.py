@@ -53,14 +53,14 @@ class Axis:
     def __init__(self, values: Iterable[float], start: float, end: float, *, zero: bool = False, most: int = 6) -> None:
         numbers = list(values)
         low, high = min(numbers), max(numbers)
-        low = min(0.0, low) if zero else low
-        if high - low < 1e-8 * max(1.0, abs(low), abs(high)):
+        low, high = (min(0.0, low), max(0.0, high)) if zero else (low, high)
+        if high - low < 1e-6 * max(1.0, abs(low), abs(high)):
             room = max(0.05 * abs(high), 1e-3)
             low, high = low - room, high + room
         step = _round_step((high - low) / most)
         first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
         self.ticks = [round(number * step, 10) for number in range(first, last + 1)]
-        self._low, self._high, self._start, self._end = first * step, last * step, start, end
+        self._low, self._high, self._start, self._end = self.ticks[0], self.ticks[-1], start, end
 
     def at(self, value: float) -> float:
         """The pixel of a value."""
