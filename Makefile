@@ -98,10 +98,11 @@ generated-is-fresh: venv
 	@$(PY) hack/chart_docs.py --check
 
 .PHONY: alerts
-alerts: venv  ## The alerting rules' own tests (promtool, from Debian's prometheus)
+alerts: venv  ## Alerting rules' own tests, every panel's query under a real Prometheus (both from Debian's package)
 	$(call say,Alerts)
 	@hack/promtool check rules $(CHART)/files/alerts.yaml
 	@hack/promtool test rules tests/unit/chart/alerts.test.yaml
+	@WITH_PROMETHEUS=1 $(PY) -m pytest -q -p no:cacheprovider tests/unit/hack/test_panels.py
 
 .PHONY: unit
 unit: venv  ## Tests without a cluster (those of the chart need helm: hack/cluster bin)

@@ -6,7 +6,7 @@ import re
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from yolo_operator.cli.charts import HEIGHT, WIDTH, Axis, Mark, Series, dots, lines, pareto, scatter
 
@@ -17,6 +17,7 @@ def parse(text: str) -> ElementTree.Element:
     return ElementTree.fromstring(f"<x>{text}</x>")
 
 
+@settings(deadline=None)
 @given(st.lists(numbers, min_size=1, max_size=30), st.booleans())
 def test_an_axis_holds_its_values_between_round_ticks(values: list[float], zero: bool) -> None:
     axis = Axis(values, 0, 500, zero=zero)
@@ -28,6 +29,7 @@ def test_an_axis_holds_its_values_between_round_ticks(values: list[float], zero:
     assert not zero or min(axis.ticks) <= 0
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.tuples(st.integers(1, 500), st.floats()), max_size=20), max_size=4))
 def test_lines_stay_inside_whatever_the_numbers(series: list[list[tuple[float, float]]]) -> None:
     drawn = lines([Series(f"<{index}>", points) for index, points in enumerate(series)], x_label="epoch", y_label="loss")

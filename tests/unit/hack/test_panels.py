@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import os
 import time
 from pathlib import Path
 
@@ -20,7 +21,9 @@ from yolo_operator.kube.cluster import EXPERIMENTS
 from examples import NAMESPACE, experiment_body, whole_spec
 
 
-@pytest.mark.skipif(BINARY is None, reason="prometheus is not installed (hack/promtool installs it)")
+@pytest.mark.skipif(
+    BINARY is None or not os.environ.get("WITH_PROMETHEUS"), reason="runs a Prometheus for half a minute: make alerts"
+)
 async def test_every_panel_has_data_at_some_time_of_a_run(tmp_path: Path) -> None:
     world, registry = World(), CollectorRegistry()
     metrics = OperatorMetrics(registry)
