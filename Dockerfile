@@ -61,6 +61,7 @@ ARG REVISION=unknown
 LABEL org.opencontainers.image.title="yolo-operator" \
       org.opencontainers.image.description="Runs YOLOv4 experiments on NVIDIA TAO, stage by stage, as Kubernetes Jobs" \
       org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.base.name="docker.io/library/debian:trixie-slim" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 ENV PATH=/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \

@@ -7,6 +7,8 @@ TEST_CLUSTER ?= yolo-test
 SCENARIO     ?= pipeline
 NAMESPACE    ?= yolo-system
 IMAGE_TAG    ?= dev
+REGISTRY     ?=
+CHART_URL    ?=
 
 SHELL       := bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -70,6 +72,7 @@ lint: venv  ## Style, types, imports between rooms, the runner's Python 3.6, gen
 	@test $$(wc -l < $(RUNNER)/runner.py) -le $(RUNNER_LINES) || { echo "$(RUNNER)/runner.py has more than $(RUNNER_LINES) lines"; exit 1; }
 	@$(MAKE) generated-is-fresh
 	@$(PY) examples/build.py --check
+	@$(PY) hack/release check >/dev/null
 
 .PHONY: generate
 generate: venv  ## What is made from the code: the CRD (crds/, the chart's copy), pages in docs/, dashboards, the chart's tables
@@ -124,6 +127,10 @@ down:  ## Stop and remove it
 images:  ## Build both images and load them into CLUSTER
 	$(call say,Images into cluster $(CLUSTER))
 	@hack/images build all --load $(CLUSTER)
+
+.PHONY: package
+package:  ## A release's files in dist/: chart and index, CRD, list of images, bills of material (REGISTRY=…, CHART_URL=…)
+	@PATH="$$(hack/cluster bin):$$PATH" hack/release package --registry "$(REGISTRY)" --url "$(CHART_URL)"
 
 .PHONY: install
 install: venv  ## The chart, with the images built here, into CLUSTER

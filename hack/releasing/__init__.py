@@ -1,0 +1,1 @@
+"""Releases: one version everywhere, the changelog, the packaged chart, bills of material."""
