@@ -144,7 +144,7 @@ def test_the_pod_meets_the_restricted_pod_security_standard() -> None:
 @needs_helm
 def test_the_operator_knows_its_own_image() -> None:
     for settings, image in (
-        ([], "yolo-operator/operator:0.1.0"),
+        ([], f"yolo-operator/operator:{yaml.safe_load((CHART / 'Chart.yaml').read_text())['appVersion']}"),
         (["image.tag=dev"], "yolo-operator/operator:dev"),
         ([f"image.digest=sha256:{'a' * 64}"], f"yolo-operator/operator@sha256:{'a' * 64}"),
     ):
