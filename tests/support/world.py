@@ -59,7 +59,7 @@ class StepQueue:
         moment = self._clock() + timedelta(seconds=seconds)
         self.due[key] = min(moment, self.due.get(key, moment))
 
-    def retry(self, key: Key, at_least: float = 0.0) -> float:
+    def retry(self, key: Key, at_least: float = 0.0, *, at_most: float = 300.0) -> float:
         self.retries += 1
         self.add_after(key, max(1.0, at_least))
         return at_least

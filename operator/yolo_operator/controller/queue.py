@@ -96,13 +96,13 @@ class WorkQueue(Generic[K]):
         handle = asyncio.get_running_loop().call_later(seconds, self._due, key)
         self._delayed[key] = (due, handle)
 
-    def retry(self, key: K, at_least: float = 0.0) -> float:
-        """Work on the key again after its own, growing delay; returns the delay in seconds."""
+    def retry(self, key: K, at_least: float = 0.0, *, at_most: float = LONGEST_DELAY) -> float:
+        """Work on the key again after its own, growing delay; returns the delay in seconds, `at_most` before the jitter."""
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
         self.stats.retries += 1
         # Jitter keeps keys that failed together from coming back together.
-        delay = min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(failures, 30)) * random.uniform(0.8, 1.2)  # noqa: S311
+        delay = min(at_most, FIRST_DELAY * 2.0 ** min(failures, 30)) * random.uniform(0.8, 1.2)  # noqa: S311
         delay = max(at_least, delay)
         self.add_after(key, delay)
         return delay

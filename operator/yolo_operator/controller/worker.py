@@ -7,9 +7,12 @@ import time
 
 from yolo_operator.controller.cache import Key
 from yolo_operator.controller.metrics import OperatorMetrics
-from yolo_operator.controller.queue import ShutDown, WorkQueue
+from yolo_operator.controller.queue import LONGEST_DELAY, ShutDown, WorkQueue
 from yolo_operator.controller.reconcile import NameTaken, Reconciler
 from yolo_operator.kube.errors import ApiError
+
+AWAY_DELAY = 15.0
+"""Longest delay in seconds while the API server does not answer at all: no key is to blame, and all wait for its return."""
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +29,8 @@ async def work(queue: WorkQueue[Key], reconciler: Reconciler, metrics: OperatorM
             await _look(queue, reconciler, key)
         except ApiError as error:
             result = "conflict" if error.conflict else "api-error"
-            delay = queue.retry(key, error.retry_after or 0.0)
+            longest = AWAY_DELAY if error.status == 0 else LONGEST_DELAY
+            delay = queue.retry(key, error.retry_after or 0.0, at_most=longest)
             level = logging.DEBUG if error.conflict else logging.WARNING
             logger.log(level, "%s: again in %.1f s: %s", key, delay, error)
         except NameTaken as error:

@@ -374,6 +374,20 @@ async def test_an_error_concerns_its_key_alone(error: Exception | None, result: 
     assert queue.busy == 0
 
 
+@pytest.mark.parametrize(("status", "longest"), [(0, 15.0), (503, 300.0), (409, 300.0)])
+async def test_an_api_server_that_is_away_is_asked_again_soon(status: int, longest: float) -> None:
+    registry = CollectorRegistry()
+    queue, asked = WorkQueue[Key](), []
+    queue.retry = lambda key, at_least=0.0, *, at_most=0.0: asked.append(at_most) or 0.0  # type: ignore[method-assign,func-returns-value]
+    reconciler = Scripted(ApiError(status, "", ""))
+    queue.add(KEY)
+    working = asyncio.create_task(work(queue, reconciler, OperatorMetrics(registry)))  # type: ignore[arg-type]
+    await asyncio.sleep(0.05)
+    queue.close()
+    await working
+    assert asked == [longest]
+
+
 def test_a_log_line_is_one_json_object() -> None:
 
     record = logging.LogRecord("yolo_operator", logging.INFO, "x", 1, "two\nlines %s", ("a",), None)

@@ -88,6 +88,7 @@ async def test_failures_wait_longer_and_success_forgets_them() -> None:
     assert queue.retry("a") <= FIRST_DELAY * 1.2
     assert queue.retry("b", at_least=7.0) == 7.0
     assert queue.stats.retries == 43
+    assert all(queue.retry("c", at_most=15.0) <= 15.0 * 1.2 for _ in range(40))
 
 
 async def test_close_wakes_every_worker_and_drops_what_waits() -> None:
