@@ -128,6 +128,11 @@ images:  ## Build both images and load them into CLUSTER
 	$(call say,Images into cluster $(CLUSTER))
 	@hack/images build all --load $(CLUSTER)
 
+.PHONY: push
+push:  ## Build both images and push them under the version (REGISTRY=registry.example.com/ml); prints their digests
+	@test -n "$(REGISTRY)" || { echo "make push REGISTRY=registry.example.com/ml"; exit 1; }
+	@hack/images push all --registry "$(REGISTRY)" --tag "$$(hack/release check)"
+
 .PHONY: package
 package:  ## A release's files in dist/: chart and index, CRD, list of images, bills of material (REGISTRY=…, CHART_URL=…)
 	@PATH="$$(hack/cluster bin):$$PATH" hack/release package --registry "$(REGISTRY)" --url "$(CHART_URL)"

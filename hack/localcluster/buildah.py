@@ -100,6 +100,16 @@ class Buildah:
         self._run("push", "--quiet", "--compression-format", "zstd", reference, f"oci-archive:{part}:{reference}")
         part.replace(archive)
 
+    def push_archive(self, archive: Path, destination: str, *, plain_http: bool = False) -> str:
+        """Push the image of an OCI archive to a registry (log in with `buildah login`); its digest there."""
+        image = self._run("pull", "--quiet", f"oci-archive:{archive}").stdout.split()[-1]
+        with tempfile.TemporaryDirectory() as folder:
+            digest = Path(folder) / "digest"
+            # Registries and runtimes everywhere know gzip; zstd they don't.
+            words = ["push", "--quiet", "--compression-format", "gzip", "--digestfile", digest]
+            self._run(*words, *(["--tls-verify=false"] if plain_http else []), image, f"docker://{destination}")
+            return digest.read_text().strip()
+
 
 def _driver(root: Path) -> str:
     """Give the storage driver: overlay, except where the store itself lies on an overlay, which can't be stacked."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from . import baseimage, dockerfile
@@ -29,6 +30,21 @@ def build(image: Image, *, again: bool = False) -> Path:
             _with_buildah(image, archive)
         make_current(archive)
     return archive
+
+
+def push(image: Image, registry: str, tag: str, *, plain_http: bool = False) -> str:
+    """Build an image and push it to a registry under a tag; give `NAME@DIGEST`, what a chart's values may name."""
+    archive = build(image)
+    name = f"{registry.rstrip('/')}/{image.name.rpartition(':')[0]}"
+    with step(f"Pushing {name}:{tag}"):
+        runs = engine()
+        if not runs:
+            return f"{name}@{Buildah().push_archive(archive, f'{name}:{tag}', plain_http=plain_http)}"
+        run([runs, "load", "--input", archive])
+        run([runs, "tag", image.reference, f"{name}:{tag}"])
+        run([runs, "push", f"{name}:{tag}"])
+        listed = run([runs, "image", "inspect", "--format", "{{json .RepoDigests}}", f"{name}:{tag}"]).stdout
+        return next((found for found in json.loads(listed) if found.startswith(f"{name}@")), f"{name}:{tag}")
 
 
 def _with_engine(program: str, image: Image, archive: Path) -> None:

@@ -40,6 +40,12 @@ def parser() -> argparse.ArgumentParser:
     build.add_argument("--context", type=Path, help="its context (default: its folder)")
     build.add_argument("--target", default="", help="its stage")
     build.add_argument("--tag", help="its image's name")
+    push = commands.add_parser("push", help="build images, push them to a registry, print their names with digests")
+    push.set_defaults(command=_push)
+    push.add_argument("images", nargs="*", metavar="IMAGE", help=f"{', '.join(IMAGES)} or all (default)")
+    push.add_argument("--registry", required=True, help="registry.example.com/ml; log in first (buildah login, docker login)")
+    push.add_argument("--tag", required=True, help="the tag, as a rule the version: $(hack/release check)")
+    push.add_argument("--plain-http", action="store_true", help="the registry speaks no TLS")
     text = "forget the cached steps of builds, which take gigabytes in time"
     commands.add_parser("prune", help=text, description=text).set_defaults(command=_prune)
     return top
@@ -60,13 +66,23 @@ def _build(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _push(arguments: argparse.Namespace) -> int:
+    for image in _named(arguments.images):
+        print(imagebuild.push(image, arguments.registry, arguments.tag, plain_http=arguments.plain_http))
+    return 0
+
+
 def _chosen(arguments: argparse.Namespace) -> list[Image]:
     if arguments.file:
         if not arguments.tag:
             raise ClusterError("--file needs --tag, the image's name")
         file = arguments.file.resolve()
         return [Image(arguments.tag, file, (arguments.context or file.parent).resolve(), arguments.target)]
-    names = arguments.images or ["all"]
+    return _named(arguments.images)
+
+
+def _named(wanted: Sequence[str]) -> list[Image]:
+    names = wanted or ["all"]
     unknown = [name for name in names if name != "all" and name not in IMAGES]
     if unknown:
         raise ClusterError(f"no such image: {', '.join(unknown)} (there are {', '.join(IMAGES)})")
