@@ -44,11 +44,11 @@ def package(root: Path, out: Path, registry: str, url: str) -> list[Path]:
 def image_list(root: Path, version: str, registry: str) -> list[str]:
     """Every image that a site without a way out needs: ours, and the toolkits' that the profiles name."""
     ours = [f"{_prefix(registry)}{name}:{version}" for name in NAMES.values()]
-    dialects = root / "operator/yolo_operator/toolkit"
+    dialects = root / "operator/yolo_operator"
     theirs = {
         image
         for path in dialects.rglob("*.py")
-        for image in re.findall(r'"(nvcr\.io/[^"\s]+)"', path.read_text(encoding="utf-8"))
+        for image in re.findall(r'default_image="([^"\s]+\.[^"\s]+/[^"\s]+)"', path.read_text(encoding="utf-8"))
     }
     return [*ours, *sorted(theirs)]
 

@@ -82,7 +82,14 @@ async def test_the_operators_rights_are_those_of_the_table(
     ground: Playground, root: Path, kubectl: Kubectl, template: Callable[..., list[Object]], everywhere: bool
 ) -> None:
     name, place = f"op-{ground.namespace}", ground.namespace
-    options = ["--set", f"fullnameOverride={name},replicas=2", "-s", "templates/rbac.yaml", "-s", "templates/serviceaccount.yaml"]
+    options = [
+        "--set",
+        f"fullnameOverride={name},replicas=2,rbac.kueue=true,rbac.dra=true",
+        "-s",
+        "templates/rbac.yaml",
+        "-s",
+        "templates/serviceaccount.yaml",
+    ]
     bodies = template(place, *options, *([] if everywhere else ["--set", f"watchNamespaces={{{place}}}"]))
     manifest = yaml.safe_dump_all(bodies)
     applied = kubectl("apply", "-f", "-", stdin=manifest)
