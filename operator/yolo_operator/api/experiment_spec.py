@@ -6,24 +6,42 @@ Field by field after contract §2. Python names are TAO's own text names, so tha
 
 from __future__ import annotations
 
+import math
+import struct
 from enum import StrEnum
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from yolo_operator.api.base import Model, Rule, SafeName, SafePath, at_most_one, exactly_one
+from yolo_operator.api.base import Model, ObjectName, Rule, SafeName, SafePath, at_most_one, exactly_one
 
 _NUMBER = r"[0-9]+(\.[0-9]+)?"
 _PAIR = rf"\(\s*{_NUMBER}\s*,\s*{_NUMBER}\s*\)"
 ANCHORS = rf"^\s*\[\s*{_PAIR}(\s*,\s*{_PAIR})*\s*,?\s*\]\s*$"
 
 AnchorShape = Annotated[str, Field(pattern=ANCHORS, max_length=512)]
-Unit = Annotated[float, Field(ge=0, le=1)]
-PositiveUnit = Annotated[float, Field(gt=0, le=1)]
-OpenUnit = Annotated[float, Field(gt=0, lt=1)]
-Extend = Annotated[float, Field(ge=0, le=0.3)]
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
+
+
+def single(value: Any) -> Any:
+    """The nearest float of 32 bits in its shortest spelling: TAO reads no more than that. What is no number stays."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    try:
+        packed = struct.pack("f", value)
+    except OverflowError:
+        return math.inf
+    (nearest,) = struct.unpack("f", packed)
+    spellings = (float(f"{nearest:.{digits}g}") for digits in range(6, 10))
+    return next((number for number in spellings if struct.pack("f", number) == packed), nearest)
+
+
+SINGLE = BeforeValidator(single)  # after the bounds, which else are lost to the schema
+Unit = Annotated[float, Field(ge=0, le=1), SINGLE]
+PositiveUnit = Annotated[float, Field(gt=0, le=1), SINGLE]
+OpenUnit = Annotated[float, Field(gt=0, lt=1), SINGLE]
+Extend = Annotated[float, Field(ge=0, le=0.3), SINGLE]
+Positive = Annotated[float, Field(gt=0), SINGLE]
+NonNegative = Annotated[float, Field(ge=0), SINGLE]
 Count = Annotated[int, Field(ge=1, le=4294967295)]
 Uint32 = Annotated[int, Field(ge=0, le=4294967295)]
 
@@ -70,13 +88,13 @@ class Yolov4Config(Model):
     """Anchors of the finest scale, in network pixels; absent with cspdarknet_tiny."""
     box_matching_iou: PositiveUnit = 0.25
     """An anchor whose IoU with a box is at least this is a positive."""
-    matching_neutral_box_iou: Annotated[float, Field(gt=0.25, le=1)] = 0.5
+    matching_neutral_box_iou: Annotated[float, Field(gt=0.25, le=1), SINGLE] = 0.5
     """A prediction whose IoU with a box is above this is no negative."""
     arch: Arch
     """The backbone."""
     nlayers: Uint32 | None = None
     """Depth of resnet (10, 18, 34, 50, 101), vgg (16, 19), darknet and cspdarknet (19, 53)."""
-    arch_conv_blocks: Uint32 | None = None
+    arch_conv_blocks: Annotated[int, Field(ge=0, le=2)] | None = None
     """Read by TAO and unused in v4."""
     loss_loc_weight: Positive = 1.0
     """Weight of the box loss. TAO takes 0 when unset and then learns no boxes: here it must be above 0."""
@@ -85,7 +103,7 @@ class Yolov4Config(Model):
     loss_class_weights: Positive = 1.0
     """Weight of the class loss."""
     label_smoothing: Extend = 0.0
-    focal_loss_alpha: Annotated[float, Field(ge=0, lt=1)] | None = None
+    focal_loss_alpha: Annotated[float, Field(ge=0, lt=1), SINGLE] | None = None
     """Focal loss is active only when alpha and gamma are both above 0."""
     focal_loss_gamma: NonNegative | None = None
     freeze_blocks: Annotated[list[Annotated[int, Field(ge=0, le=5)]], Field(max_length=6)] | None = None
@@ -210,30 +228,93 @@ class Sgd(Model):
     nesterov: bool = False
 
 
+class Rmsprop(Model):
+    """RMSProp. TAO crashes while it checks it, so it is for the open toolkit alone."""
+
+    rho: OpenUnit = 0.9
+    momentum: NonNegative = 0.0
+    epsilon: Positive = 1e-7
+    centered: bool = False
+
+
 class Optimizer(Model):
-    """`optimizer`: one of them. TAO's rmsprop crashes in its own validation and is left out."""
+    """`optimizer`: one of them."""
 
     adam: Adam | None = None
     sgd: Sgd | None = None
+    rmsprop: Rmsprop | None = None
 
-    rules: ClassVar = (exactly_one("adam", "sgd"),)
+    rules: ClassVar = (exactly_one("adam", "sgd", "rmsprop"),)
+
+
+class CostScaling(Model):
+    """`cost_scaling`: read by TAO and unused in v4."""
+
+    enabled: bool | None = None
+    initial_exponent: float | None = None
+    increment: float | None = None
+    decrement: float | None = None
+
+
+class Monitor(StrEnum):
+    """What early stopping looks at; TAO takes nothing else."""
+
+    LOSS = "loss"
 
 
 class EarlyStopping(Model):
     """`early_stopping`."""
 
-    monitor: Annotated[str, Field(pattern="^loss$", max_length=4)] = "loss"
-    """TAO accepts `loss` only."""
+    monitor: Monitor = Monitor.LOSS
     min_delta: NonNegative
     patience: Count
 
 
+Words = Annotated[str, Field(max_length=256)]
+Tags = Annotated[list[Annotated[str, Field(min_length=1, max_length=64)]], Field(max_length=16)]
+
+
+class WandbMode(StrEnum):
+    """Where Weights & Biases writes."""
+
+    ONLINE = "ONLINE"
+    OFFLINE = "OFFLINE"
+    DISABLED = "DISABLED"
+
+
+class WandbConfig(Model):
+    """`wandb_config`: Weights & Biases. TAO's `key` is not here: a secret has no place in an object (see the user guide)."""
+
+    enabled: bool = False
+    project: Words | None = None
+    entity: Words | None = None
+    reinit: bool | None = None
+    name: Words | None = None
+    tags: Tags | None = None
+    wandb_dir: SafePath | None = None
+    notes: Words | None = None
+    mode: WandbMode | None = None
+
+
+class ClearmlConfig(Model):
+    """`clearml_config`: ClearML, which finds its credentials in the environment."""
+
+    project: Words | None = None
+    task: Words | None = None
+    tags: Tags | None = None
+    reuse_last_task_id: bool | None = None
+    continue_last_task: bool | None = None
+    deferred_init: bool | None = None
+
+
 class Visualizer(Model):
-    """`visualizer`: TensorBoard."""
+    """`visualizer`: TensorBoard, Weights & Biases, ClearML. Trouble with the latter two is only a warning to TAO."""
 
     enabled: bool = False
     num_images: Uint32 | None = None
     weight_histograms: bool | None = None
+    wandb_config: WandbConfig | None = None
+    clearml_config: ClearmlConfig | None = None
 
 
 class TrainingConfig(Model):
@@ -260,6 +341,7 @@ class TrainingConfig(Model):
     model_ema: bool | None = None
     """Moving average of the weights is what is validated and saved."""
     visualizer: Visualizer | None = None
+    cost_scaling: CostScaling | None = None
 
     rules: ClassVar = (
         at_most_one("pretrain_model_path", "pruned_model_path"),
@@ -297,6 +379,10 @@ class NmsConfig(Model):
     clustering_iou_threshold: PositiveUnit = 0.5
     top_k: Count = 200
     """Boxes kept per image. TAO accepts 0 and then finds nothing."""
+    infer_nms_score_bits: Annotated[int, Field(ge=0, le=10)] | None = None
+    """Bits of a score in TensorRT's plugin; written into the exported model. 0: its own choice."""
+    force_on_cpu: bool | None = None
+    """TAO 3.21.11 then suppresses on the CPU; TAO 5.0 reads it and decides by itself."""
 
 
 Side = Annotated[int, Field(ge=32, le=4096, multiple_of=32)]
@@ -312,15 +398,15 @@ class AugmentationConfig(Model):
     """3 (RGB) or 1 (gray)."""
     output_depth: Annotated[int, Field(ge=8, le=16)] | None = None
     hue: Unit = 0.1
-    saturation: Annotated[float, Field(ge=1)] = 1.5
-    exposure: Annotated[float, Field(ge=1)] = 1.5
+    saturation: Annotated[float, Field(ge=1), SINGLE] = 1.5
+    exposure: Annotated[float, Field(ge=1), SINGLE] = 1.5
     vertical_flip: Unit = 0.0
     horizontal_flip: Unit = 0.5
     jitter: Unit = 0.3
-    randomize_input_shape_period: Uint32 = 0
+    randomize_input_shape_period: Annotated[int, Field(ge=0, le=2147483647)] = 0
     """Batches between changes of the input's shape (0.6 to 1.5 times the output size); 0: never. Memory peaks at 2.25 times."""
     mosaic_prob: Unit = 0.5
-    mosaic_min_ratio: Annotated[float, Field(gt=0, lt=0.5)] = 0.2
+    mosaic_min_ratio: Annotated[float, Field(gt=0, lt=0.5), SINGLE] = 0.2
     image_mean: Annotated[dict[str, NonNegative], Field(max_length=3)] | None = None
     """Means by channel: keys r, g, b, or l for one channel."""
 
@@ -335,6 +421,12 @@ class AugmentationConfig(Model):
             cel="!has(self.outputDepth) || self.outputDepth in [8, 16]",
             message="outputDepth must be 8 or 16",
             check=lambda a: a.output_depth in (None, 8, 16),
+            field=".outputDepth",
+        ),
+        Rule(
+            cel="!has(self.outputDepth) || self.outputDepth != 16 || self.outputChannel == 1",
+            message="outputDepth 16 is for gray images: set outputChannel to 1",
+            check=lambda a: a.output_depth != 16 or a.output_channel == 1,
             field=".outputDepth",
         ),
         Rule(
@@ -382,3 +474,16 @@ class ExperimentSpec(Model):
     augmentation_config: AugmentationConfig
     class_weighting_config: ClassWeightingConfig | None = None
     open_config: OpenConfig | None = None
+
+
+class ConfigMapKeyRef(Model):
+    """A key of a ConfigMap in the experiment's namespace."""
+
+    name: ObjectName
+    key: Annotated[str, Field(pattern=r"^[-._a-zA-Z0-9]+$", min_length=1, max_length=253)] = "config.txt"
+
+
+class ExperimentSpecSource(Model):
+    """Where TAO's own text of an experiment spec is."""
+
+    config_map_key_ref: ConfigMapKeyRef
