@@ -359,7 +359,7 @@ async def test_defaults_materialise(ground: Playground) -> None:
     assert spec["suspend"] is False
     assert spec["retry"] == {"limit": 3, "backoffSeconds": 10}
     assert spec["workspace"]["mountPath"] == "/workspace"
-    assert spec["train"] == {"checkpoint": "best"}
+    assert spec["train"] == {"checkpoint": "best", "useAmp": False}
     assert spec["prune"]["pruningGranularity"] == 8
     assert spec["experimentSpec"]["nmsConfig"]["topK"] == 200
     assert spec["export"]["dataType"] == "int8"
