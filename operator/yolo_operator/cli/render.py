@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from yolo_operator.cli.client import Cluster
 from yolo_operator.cli.options import cluster_options
 from yolo_operator.cli.validate import experiments, problems
 from yolo_operator.pipeline import graph
+from yolo_operator.pipeline.decisions import Decisions
 from yolo_operator.pipeline.names import stage_directory
 from yolo_operator.pipeline.values import Experiment, StageKey, StageRun
 from yolo_operator.pipeline.work import Results, stage_run
@@ -61,6 +61,7 @@ class Records(dict[StageKey, StageStatus]):
         paths = {
             "model": model,
             "weights": f"{directory}/<weights>",
+            "labels": f"{directory}/labels",
             "trainLabels": f"{directory}/dataset/train/labels",
             "validationLabels": f"{directory}/dataset/validation/labels",
         }
@@ -85,34 +86,39 @@ def render(experiment: Experiment, key: StageKey) -> Json:
         RenderError: when the experiment has no such stage, or it depends on more than can be told.
     """
     spec = experiment.spec
-    _check(spec, key)
     done = {StageKey(record.name, record.variant): record for record in experiment.status.stages or ()}
+    done = {known: record for known, record in done.items() if record.state is StageState.SUCCEEDED}
+    decisions = _decided(spec, key, done)
     records = Records(spec)
-    records.update({known: record for known, record in done.items() if record.state is StageState.SUCCEEDED})
+    records.update(done)
+    variant = decisions.winner or (decisions.choice.variant if decisions.choice else None)
+    chosen = StageKey("prune", variant.name if variant else key.variant or CHOSEN) if spec.prune is not None else None
+    best = decisions.best or (graph.RETRAIN if spec.retrain is not None else chosen or graph.TRAIN)
     try:
-        run = stage_run(experiment, key, _results(experiment, key, records))
+        run = stage_run(experiment, key, Results(records, chosen, best))
     except (LookupError, ValueError, TypeError) as error:
         raise RenderError(f"stage {key} depends on results that only a run has ({error}): give --from-cluster") from error
     return _shown(spec, run, offline=bool(records.guessed))
 
 
-def _check(spec: Spec, key: StageKey) -> None:
-    known = [node.key for node in graph.graph(spec)]
-    candidate = key.name in ("retrain", "evaluate-retrained") and StageKey("prune", key.variant) in known
-    if key not in known and not candidate:
-        of_name = [f"--variant {other.variant}" for other in known if other.name == key.name and other.variant]
-        if of_name:
-            raise RenderError(f"stage {key.name} has variants: {', '.join(of_name)}")
-        raise RenderError(f"there is no stage {key}; there are: {', '.join(dict.fromkeys(other.name for other in known))}")
+def _decided(spec: Spec, key: StageKey, done: dict[StageKey, StageStatus]) -> Decisions:
+    """What is decided before the stage, as far as results tell it.
 
-
-def _results(experiment: Experiment, key: StageKey, records: Mapping[StageKey, StageStatus]) -> Results:
-    spec, chosen = experiment.spec, None
-    if spec.prune is not None:
-        status = experiment.status.chosen
-        chosen = StageKey("prune", key.variant or (status.variant if status else CHOSEN))
-    best = graph.RETRAIN if spec.retrain is not None else chosen or graph.TRAIN
-    return Results(records, chosen=chosen, best=best)
+    Raises:
+        RenderError: when there is no such stage.
+    """
+    decisions = Decisions()
+    known: list[StageKey] = []
+    for part in graph.parts(spec):
+        known += [node.key for node in part.nodes(spec, decisions)]
+        candidate = key.name in ("retrain", "evaluate-retrained") and StageKey("prune", key.variant) in known
+        if key in known or candidate:
+            return decisions
+        decisions = part.decide(spec, done, decisions)
+    of_name = [f"--variant {other.variant}" for other in known if other.name == key.name and other.variant]
+    if of_name:
+        raise RenderError(f"stage {key.name} has variants: {', '.join(of_name)}")
+    raise RenderError(f"there is no stage {key}; there are: {', '.join(dict.fromkeys(other.name for other in known))}")
 
 
 def _shown(spec: Spec, run: StageRun, *, offline: bool) -> Json:
@@ -121,9 +127,9 @@ def _shown(spec: Spec, run: StageRun, *, offline: bool) -> Json:
         "variant": run.key.variant,
         "image": run.image,
         "directory": run.directory,
-        "command": run.instructions.get("argv") or ["python3", "-m", "yolo_operator.dataset", "<instructions>"],
+        "command": run.instructions.get("argv"),
         "inputs": [one["path"] for one in run.instructions.get("inputs") or ()],
-        "prepare": run.instructions.get("prepare"),
+        "settings": run.instructions.get(str(run.instructions["task"])),  # of a stage of ours
         "experimentSpec": run.experiment_spec,
     }
     if offline:
@@ -217,10 +223,10 @@ def _resolved(spec: WrittenSpec, documents: str, cluster: Cluster | None) -> Spe
 def _as_text(shown: Json, body: Json) -> str:
     of = f"# Stage {shown['stage']} {shown.get('variant', '')}".rstrip() + f" of {body['metadata']['name']}."
     lines = [of + (" What stands in <…> is known only at run time." if DIGEST in shown["directory"] else "")]
-    if KEY_TOKEN in shown["command"]:
+    if KEY_TOKEN in shown.get("command", ()):
         secret = body["spec"]["toolkit"]["encryptionKeySecretRef"]
         lines.append(f"# {KEY_TOKEN} is key {secret['key']} of Secret {secret['name']}.")
-    parts = {name: shown[name] for name in ("image", "directory", "command", "inputs", "prepare") if name in shown}
+    parts = {name: shown[name] for name in ("image", "directory", "command", "inputs", "settings") if name in shown}
     out = "\n".join(lines) + "\n" + yaml.safe_dump(parts, sort_keys=False, width=200, allow_unicode=True)
     if "experimentSpec" in shown:
         out += f"---\n# {shown['directory']}/{SPEC_FILE}\n{shown['experimentSpec']}"

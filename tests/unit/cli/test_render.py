@@ -30,7 +30,10 @@ def rendered(*arguments: str) -> Result:
     return CliRunner().invoke(main, ["render", *arguments])
 
 
-@pytest.mark.parametrize("spec", [whole_spec(), tao_spec()], ids=["open", "tao"])
+ROUNDS = whole_spec(inference={"rounds": {"count": 2, "fineTune": {"numEpochs": 3}}})
+
+
+@pytest.mark.parametrize("spec", [whole_spec(), tao_spec(), ROUNDS], ids=["open", "tao", "rounds"])
 def test_from_results_it_is_what_the_jobs_carry(spec: dict[str, Any]) -> None:
     world = World(spec).rest()
     status = Status.model_validate(world.status())
@@ -42,12 +45,12 @@ def test_from_results_it_is_what_the_jobs_carry(spec: dict[str, Any]) -> None:
         shown = render(experiment(spec, status), StageKey(*stage_of(job)))
         assert shown.get("experimentSpec", "") == annotations[resource.ANNOTATION_EXPERIMENT_SPEC]
         assert shown["directory"] == instructions["directory"]
-        assert shown["command"] == instructions.get("argv", shown["command"])
-        assert shown.get("prepare") == instructions.get("prepare")
+        assert shown.get("command") == instructions.get("argv")
+        assert shown.get("settings") == instructions.get(instructions["task"])
         assert shown.get("inputs", []) == [one["path"] for one in instructions.get("inputs", ())]
 
 
-@pytest.mark.parametrize("spec", [small_spec(), whole_spec(), tao_spec()], ids=["small", "open", "tao"])
+@pytest.mark.parametrize("spec", [small_spec(), whole_spec(), tao_spec(), ROUNDS], ids=["small", "open", "tao", "rounds"])
 def test_without_results_every_stage_is_shown(spec: dict[str, Any]) -> None:
     for node in graph.graph(experiment(spec).spec):
         shown = render(experiment(spec), node.key)
@@ -105,8 +108,8 @@ def test_the_spec_alone_is_the_seeds() -> None:
 def test_as_json() -> None:
     result = rendered(str(EXAMPLES / "license-plate-cpu.yaml"), "--stage", "prepare", "-o", "json")
     shown = json.loads(result.output)
-    assert set(shown) == {"stage", "directory", "command", "prepare"}
-    assert shown["prepare"]["format"] == "darknet"
+    assert set(shown) == {"stage", "directory", "settings"}
+    assert shown["settings"]["format"] == "darknet"
 
 
 def test_a_text_that_is_not_there(tmp_path: Path) -> None:
