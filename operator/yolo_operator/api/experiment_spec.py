@@ -36,12 +36,15 @@ def single(value: Any) -> Any:
 
 
 SINGLE = BeforeValidator(single)  # after the bounds, which else are lost to the schema
-Unit = Annotated[float, Field(ge=0, le=1), SINGLE]
-PositiveUnit = Annotated[float, Field(gt=0, le=1), SINGLE]
-OpenUnit = Annotated[float, Field(gt=0, lt=1), SINGLE]
-Extend = Annotated[float, Field(ge=0, le=0.3), SINGLE]
-Positive = Annotated[float, Field(gt=0), SINGLE]
-NonNegative = Annotated[float, Field(ge=0), SINGLE]
+Unit = Annotated[float, Field(ge=0, le=1)]
+OpenUnit = Annotated[float, Field(gt=0, lt=1)]
+# What TAO's messages hold, in 32 bits:
+Unit32 = Annotated[float, Field(ge=0, le=1), SINGLE]
+PositiveUnit32 = Annotated[float, Field(gt=0, le=1), SINGLE]
+OpenUnit32 = Annotated[float, Field(gt=0, lt=1), SINGLE]
+Extend32 = Annotated[float, Field(ge=0, le=0.3), SINGLE]
+Positive32 = Annotated[float, Field(gt=0), SINGLE]
+NonNegative32 = Annotated[float, Field(ge=0), SINGLE]
 Count = Annotated[int, Field(ge=1, le=4294967295)]
 Uint32 = Annotated[int, Field(ge=0, le=4294967295)]
 
@@ -86,7 +89,7 @@ class Yolov4Config(Model):
     """Anchors of the middle scale, in network pixels."""
     small_anchor_shape: AnchorShape | None = None
     """Anchors of the finest scale, in network pixels; absent with cspdarknet_tiny."""
-    box_matching_iou: PositiveUnit = 0.25
+    box_matching_iou: PositiveUnit32 = 0.25
     """An anchor whose IoU with a box is at least this is a positive."""
     matching_neutral_box_iou: Annotated[float, Field(gt=0.25, le=1), SINGLE] = 0.5
     """A prediction whose IoU with a box is above this is no negative."""
@@ -96,16 +99,16 @@ class Yolov4Config(Model):
     """Depth of resnet (10, 18, 34, 50, 101), vgg (16, 19), darknet and cspdarknet (19, 53)."""
     arch_conv_blocks: Annotated[int, Field(ge=0, le=2)] | None = None
     """Read by TAO and unused in v4."""
-    loss_loc_weight: Positive = 1.0
+    loss_loc_weight: Positive32 = 1.0
     """Weight of the box loss. TAO takes 0 when unset and then learns no boxes: here it must be above 0."""
-    loss_neg_obj_weights: Positive = 1.0
+    loss_neg_obj_weights: Positive32 = 1.0
     """Weight of the objectness loss where there is no object."""
-    loss_class_weights: Positive = 1.0
+    loss_class_weights: Positive32 = 1.0
     """Weight of the class loss."""
-    label_smoothing: Extend = 0.0
+    label_smoothing: Extend32 = 0.0
     focal_loss_alpha: Annotated[float, Field(ge=0, lt=1), SINGLE] | None = None
     """Focal loss is active only when alpha and gamma are both above 0."""
-    focal_loss_gamma: NonNegative | None = None
+    focal_loss_gamma: NonNegative32 | None = None
     freeze_blocks: Annotated[list[Annotated[int, Field(ge=0, le=5)]], Field(max_length=6)] | None = None
     """Backbone blocks whose weights stay as they are. `[0]` really freezes block 0."""
     freeze_bn: bool = False
@@ -114,9 +117,9 @@ class Yolov4Config(Model):
     """ReLU in place of the backbone's own activation."""
     activation: SafeName | None = None
     """Activation of the backbone: leaky_relu, mish, relu."""
-    big_grid_xy_extend: Extend = 0.05
-    mid_grid_xy_extend: Extend = 0.1
-    small_grid_xy_extend: Extend = 0.2
+    big_grid_xy_extend: Extend32 = 0.05
+    mid_grid_xy_extend: Extend32 = 0.1
+    small_grid_xy_extend: Extend32 = 0.2
 
     rules: ClassVar = (
         Rule(
@@ -146,11 +149,11 @@ class Yolov4Config(Model):
 class SoftStartAnnealingSchedule(Model):
     """Linear warm-up, a plateau, then exponential decay from `annealing` on."""
 
-    min_learning_rate: Positive
-    max_learning_rate: Positive
-    soft_start: Unit
+    min_learning_rate: Positive32
+    max_learning_rate: Positive32
+    soft_start: Unit32
     """Part of the training spent warming up."""
-    annealing: Unit
+    annealing: Unit32
     """Part of the training after which the rate decays."""
 
     rules: ClassVar = (
@@ -172,9 +175,9 @@ class SoftStartAnnealingSchedule(Model):
 class SoftStartCosineAnnealingSchedule(Model):
     """Linear warm-up, then a cosine that TAO does not rescale: with softStart 0.3 it ends at about 21 % of the maximum."""
 
-    max_learning_rate: Positive
-    soft_start: Unit
-    min_learning_rate: Positive
+    max_learning_rate: Positive32
+    soft_start: Unit32
+    min_learning_rate: Positive32
 
     rules: ClassVar = (SoftStartAnnealingSchedule.rules[0],)
 
@@ -200,7 +203,7 @@ class Regularizer(Model):
     """`regularizer`. L1 drives channels towards zero, which pruning then removes."""
 
     type: RegularizerType
-    weight: OpenUnit | None = None
+    weight: OpenUnit32 | None = None
 
     rules: ClassVar = (
         Rule(
@@ -215,25 +218,25 @@ class Regularizer(Model):
 class Adam(Model):
     """Adam."""
 
-    epsilon: Positive = 1e-7
-    beta1: OpenUnit = 0.9
-    beta2: OpenUnit = 0.999
+    epsilon: Positive32 = 1e-7
+    beta1: OpenUnit32 = 0.9
+    beta2: OpenUnit32 = 0.999
     amsgrad: bool = False
 
 
 class Sgd(Model):
     """Stochastic gradient descent."""
 
-    momentum: NonNegative = 0.9
+    momentum: NonNegative32 = 0.9
     nesterov: bool = False
 
 
 class Rmsprop(Model):
     """RMSProp. TAO crashes while it checks it, so it is for the open toolkit alone."""
 
-    rho: OpenUnit = 0.9
-    momentum: NonNegative = 0.0
-    epsilon: Positive = 1e-7
+    rho: OpenUnit32 = 0.9
+    momentum: NonNegative32 = 0.0
+    epsilon: Positive32 = 1e-7
     centered: bool = False
 
 
@@ -266,7 +269,7 @@ class EarlyStopping(Model):
     """`early_stopping`."""
 
     monitor: Monitor = Monitor.LOSS
-    min_delta: NonNegative
+    min_delta: NonNegative32
     patience: Count
 
 
@@ -367,16 +370,16 @@ class EvalConfig(Model):
     average_precision_mode: AveragePrecisionMode = AveragePrecisionMode.SAMPLE
     batch_size: Count
     """Also used by inference."""
-    matching_iou_threshold: PositiveUnit = 0.5
+    matching_iou_threshold: PositiveUnit32 = 0.5
     visualize_pr_curve: bool | None = None
 
 
 class NmsConfig(Model):
     """`nms_config`: non-maximum suppression."""
 
-    confidence_threshold: PositiveUnit = 0.001
+    confidence_threshold: PositiveUnit32 = 0.001
     """TAO accepts 0 and then counts objects it never found as found: here it must be above 0."""
-    clustering_iou_threshold: PositiveUnit = 0.5
+    clustering_iou_threshold: PositiveUnit32 = 0.5
     top_k: Count = 200
     """Boxes kept per image. TAO accepts 0 and then finds nothing."""
     infer_nms_score_bits: Annotated[int, Field(ge=0, le=10)] | None = None
@@ -397,17 +400,17 @@ class AugmentationConfig(Model):
     output_channel: Annotated[int, Field(ge=1, le=3)] = 3
     """3 (RGB) or 1 (gray)."""
     output_depth: Annotated[int, Field(ge=8, le=16)] | None = None
-    hue: Unit = 0.1
+    hue: Unit32 = 0.1
     saturation: Annotated[float, Field(ge=1), SINGLE] = 1.5
     exposure: Annotated[float, Field(ge=1), SINGLE] = 1.5
-    vertical_flip: Unit = 0.0
-    horizontal_flip: Unit = 0.5
-    jitter: Unit = 0.3
+    vertical_flip: Unit32 = 0.0
+    horizontal_flip: Unit32 = 0.5
+    jitter: Unit32 = 0.3
     randomize_input_shape_period: Annotated[int, Field(ge=0, le=2147483647)] = 0
     """Batches between changes of the input's shape (0.6 to 1.5 times the output size); 0: never. Memory peaks at 2.25 times."""
-    mosaic_prob: Unit = 0.5
+    mosaic_prob: Unit32 = 0.5
     mosaic_min_ratio: Annotated[float, Field(gt=0, lt=0.5), SINGLE] = 0.2
-    image_mean: Annotated[dict[str, NonNegative], Field(max_length=3)] | None = None
+    image_mean: Annotated[dict[str, NonNegative32], Field(max_length=3)] | None = None
     """Means by channel: keys r, g, b, or l for one channel."""
 
     rules: ClassVar = (
@@ -443,7 +446,7 @@ class AugmentationConfig(Model):
 class ClassWeightingConfig(Model):
     """`class_weighting_config`: loss weights by class, 1 unless given."""
 
-    class_weighting: Annotated[dict[str, NonNegative], Field(max_length=256)] | None = None
+    class_weighting: Annotated[dict[str, NonNegative32], Field(max_length=256)] | None = None
     enable_auto: bool | None = None
 
 
@@ -457,7 +460,7 @@ class FlipPair(Model):
 class OpenConfig(Model):
     """What only the open toolkit knows (`open_config`); an error with a TAO profile."""
 
-    width_multiplier: PositiveUnit = 1.0
+    width_multiplier: PositiveUnit32 = 1.0
     """Channels of every layer, relative to the standard network."""
     flip_pairs: Annotated[list[FlipPair], Field(max_length=64)] | None = None
     """Classes that swap on a horizontal flip, for example left and right corners."""

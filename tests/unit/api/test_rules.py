@@ -363,6 +363,14 @@ def test_values_that_tao_breaks_on(field: str, value: Any, words: str, patched: 
         parse_spec(patched({field: value}))
 
 
+def test_only_taos_numbers_have_32_bits(patched: Patch) -> None:
+    number = 0.236328125
+    spec = parse_spec(patched({"prune.select.maxMapDrop": number, f"{AUGMENTATION}.hue": number}))
+    assert spec.prune is not None
+    assert spec.prune.select.max_map_drop == number
+    assert spec.experiment_spec.augmentation_config.hue == 0.23632812  # the same float
+
+
 def test_every_rule_is_tested() -> None:
     assert {rule.message for _, rule in _rules(Spec, set())} == {message for message, *_ in RULES}
 
