@@ -244,8 +244,10 @@ class _Import:
                 message = "is relative: TAO takes it from its working directory, the operator from the workspace"
                 self._find(message, *at, lost=False)
             return path
-        if self.mount_path is not None and PurePosixPath(path).is_relative_to(self.mount_path):
-            return str(PurePosixPath(path).relative_to(self.mount_path))
+        inside = path.removeprefix(f"{(self.mount_path or '').rstrip('/')}/") if self.mount_path else path
+        if inside != path:
+            # As it is spelt, so that it comes back so. What would not be relative stays absolute, and means the same.
+            return path if not inside or inside.startswith("/") else inside
         self._find(f"lies outside of the workspace ({self.mount_path or 'not known'}): the image must have it", *at, lost=False)
         return path
 
