@@ -101,6 +101,9 @@ class JobSimulator:
         """sha256 of files by absolute path."""
         self.results: dict[str, dict[str, Any]] = {}
         """Reports of successes by the stage's directory."""
+        self.vandalised: set[str] = set()
+        """Files that somebody else removed or changed: a stage may find that."""
+        self.nothing_to_adopt = False
         self._outcomes: dict[str, Outcome] = {}
         self._pods = 0
 
@@ -304,23 +307,48 @@ class JobSimulator:
     # --- the program in the container ---
 
     def _run(self, instructions: dict[str, Any], outcome: Outcome, known: dict[str, Any] | None) -> tuple[int, dict[str, Any]]:
+        if adopt := instructions.get("adopt"):
+            return self._adopt(instructions, adopt)
         for wanted in instructions.get("inputs", ()):
-            if "sha256" in wanted and self.workspace.get(wanted["path"]) != wanted["sha256"]:
-                self.problems.append(f"{instructions['stage']} started without {wanted['path']}")
-                return 10, report_of(instructions, "Failed", "InputMissing", "user", wanted["path"])
+            there = self.workspace.get(wanted["path"])
+            if "sha256" in wanted and there != wanted["sha256"]:
+                if wanted["path"] not in self.vandalised:
+                    self.problems.append(f"{instructions['stage']} started without {wanted['path']}")
+                reason = "InputMissing" if there is None else "InputChanged"
+                return 10, {**report_of(instructions, "Failed", reason, "user", wanted["path"]), "input": wanted["path"]}
         if outcome is Outcome.USER:
             return 10, report_of(instructions, "Failed", "BadInput", "user", "a label file is empty")
         if outcome is Outcome.TRANSIENT:
             return 11, report_of(instructions, "Failed", "ToolkitFailed", "transient", "CUDA error")
         if outcome is Outcome.INFRASTRUCTURE:
             return 11, report_of(instructions, "Failed", "WorkspaceUnavailable", "infrastructure", "stale file handle")
-        if known is not None:
+        if known is not None and self._intact(instructions, known):
             return 0, {**known, "attempt": instructions["attempt"], "reused": True}
         report = self.success(instructions)
         self.results[instructions["directory"]] = report
         for artifact in report["artifacts"]:
             self.workspace[f"{instructions['workspace']}/{artifact['path']}"] = artifact["sha256"]
         return 0, report
+
+    def _intact(self, instructions: dict[str, Any], report: dict[str, Any]) -> bool:
+        paths = {f"{instructions['workspace']}/{artifact['path']}": artifact["sha256"] for artifact in report["artifacts"]}
+        return all(self.workspace.get(path) == sha for path, sha in paths.items())
+
+    def _adopt(self, instructions: dict[str, Any], adopt: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        """All workspaces are one here: what another experiment has is where it would be for this one."""
+        assert adopt == {"workspace": "/from", "only": True}
+        known = self.results.get(instructions["directory"])
+        if known is None or not self._intact(instructions, known) or self.nothing_to_adopt:
+            return 11, report_of(instructions, "Failed", "NothingToAdopt", "infrastructure")
+        return 0, {**known, "attempt": instructions["attempt"], "reused": True}
+
+    def vandalise(self, path: str, *, change: bool) -> None:
+        """A file of the workspace vanishes, or is another one."""
+        self.vandalised.add(path)
+        if change:
+            self.workspace[path] = "changed"
+        else:
+            self.workspace.pop(path, None)
 
     def success(self, instructions: dict[str, Any]) -> dict[str, Any]:
         """The report of a stage that did its work."""
@@ -334,10 +362,17 @@ class JobSimulator:
                 output = source["output"]
                 metrics = {"trainImages": 320, "validationImages": 64, "boxes": dict.fromkeys(source["classes"].values(), 320)}
                 content = {name: value for name, value in source.items() if name != "output"}
-                report["fingerprint"] = sha256(json.dumps([content, self.dataset_version], sort_keys=True))
+                unlabelled = content.pop("unlabelled", None)
+                labelled = json.dumps([content, self.dataset_version], sort_keys=True)
+                report["fingerprint"] = sha256(labelled)
+                if unlabelled is not None:
+                    report["unlabelledFingerprint"] = sha256(json.dumps(unlabelled))
                 if source["format"] == "darknet":
                     names = {"trainLabels": f"{output}/train/labels", "validationLabels": f"{output}/validation/labels"}
-                    report["artifacts"] = [_artifact(instructions, name, path, 4096) for name, path in names.items()]
+                    report["artifacts"] = [
+                        {**_artifact(instructions, name, path, 4096), "sha256": sha256(labelled + name)}
+                        for name, path in names.items()
+                    ]
             case "weights":
                 wanted = instructions["weights"]
                 name = wanted["url"].rpartition("/")[2] if "url" in wanted else wanted["ngc"].get("file", "weights.hdf5")

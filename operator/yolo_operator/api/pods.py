@@ -98,6 +98,10 @@ class Retry(Model):
     limit: Annotated[int, Field(ge=0, le=20)] = 3
     backoff_seconds: Annotated[int, Field(ge=1, le=3600)] = 10
     """Wait before the first retry; doubled for each further one, up to an hour."""
+    active_deadline_seconds: Annotated[int, Field(ge=60, le=31_536_000)] | None = None
+    """An attempt that runs longer is ended, reason DeadlineExceeded, and counts. Absent: no limit."""
+    stall_seconds: Annotated[int, Field(ge=60, le=604_800)] | None = None
+    """An attempt whose toolkit says nothing for so long is ended, reason Stalled, and counts. Absent: no limit."""
 
 
 class StageOverride(Model):

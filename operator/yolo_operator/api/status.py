@@ -124,6 +124,7 @@ class Progress(OpenModel):
     loss: float | None = None
     m_ap: Annotated[float | None, Field(alias="mAP")] = None
     eta_seconds: int | None = None
+    resumed_from_epoch: int | None = None
     time: Time | None = None
     """When this was read."""
 
@@ -137,6 +138,8 @@ class Attempt(OpenModel):
     class_: Annotated[str, Field(alias="class", max_length=32)]
     """user, transient or infrastructure."""
     node: Name | None = None
+    log: Annotated[str, Field(max_length=512)] | None = None
+    """All that the attempt said, relative to the workspace."""
     finish_time: Time | None = None
 
 
@@ -156,10 +159,22 @@ class StageStatus(OpenModel):
     state: StageState
     digest: Annotated[str, Field(max_length=64)] | None = None
     """Input digest: image, command, rendered experiment spec, and its inputs' digests."""
+    parts: Annotated[dict[str, Annotated[str, Field(max_length=16)]] | None, Field(max_length=12)] = None
+    """The beginnings of the digests of what the digest is made of: what differs tells why a stage runs again."""
+    why: Annotated[str, Field(max_length=256)] | None = None
+    """Why it ran, or did not have to: new, inputs changed, reused."""
+    directory: Annotated[str, Field(max_length=512)] | None = None
+    """The stage's own directory, relative to the workspace."""
     attempt: int = 0
     """Number of the attempt that runs or ran last."""
     failures: int = 0
     """Attempts that count against retry.limit."""
+    remakes: int | None = None
+    """How often it ran again because a later stage missed one of its artifacts."""
+    spoiled: int | None = None
+    """Directories of this digest that were given up because a file in them was not the recorded one any more."""
+    not_adopted: bool | None = None
+    """The experiment in spec.from had nothing to take over after all; it runs here."""
     job: Name | None = None
     node: Name | None = None
     reason: Annotated[str, Field(max_length=128)] | None = None
@@ -172,13 +187,16 @@ class StageStatus(OpenModel):
     retry_time: Time | None = None
     """Not before this is it tried again."""
     resumed_from_epoch: int | None = None
+    """The checkpoint that its last attempt went on from."""
     reused: bool | None = None
     """The workspace already held this very result."""
     progress: Progress | None = None
     metrics: Metrics | None = None
     artifacts: Annotated[list[Artifact] | None, Field(max_length=8)] = None
     fingerprint: Annotated[str, Field(max_length=64)] | None = None
-    """Digest of the dataset's content (prepare)."""
+    """Digest of the labelled images, their labels and the classes (prepare)."""
+    unlabelled_fingerprint: Annotated[str, Field(max_length=64)] | None = None
+    """Digest of the unlabelled images (prepare)."""
     warnings: Annotated[list[Warn] | None, Field(max_length=8)] = None
     attempts: Annotated[list[Attempt] | None, Field(max_length=10)] = None
     """The last attempts that did not succeed."""
@@ -217,6 +235,32 @@ class RoundStatus(OpenModel):
     """mAP of its own model."""
 
 
+class VariantStatus(OpenModel):
+    """One variant of the sweep."""
+
+    name: Annotated[str, Field(max_length=32)]
+    parameter_ratio: float
+    m_ap: Annotated[float, Field(alias="mAP")]
+    """Before retraining."""
+    bytes: int
+    pareto: bool
+    """No other variant is at most as large and at least as good."""
+    fits: bool
+    """Whether it is within prune.select."""
+    message: Annotated[str, Field(max_length=256)] = ""
+    """Which bound it is beyond."""
+    retrained_map: Annotated[float | None, Field(alias="retrainedMAP")] = None
+
+
+class GateStatus(OpenModel):
+    """What a gate found."""
+
+    name: Annotated[str, Field(max_length=16)]
+    open: bool
+    message: Text = ""
+    """The numbers."""
+
+
 class Status(OpenModel):
     """What the operator knows of the experiment."""
 
@@ -235,9 +279,15 @@ class Status(OpenModel):
     completion_time: Time | None = None
     claim_name: Name | None = None
     """The claim that holds the workspace."""
+    sub_path: Annotated[str, Field(max_length=256)] | None = None
+    """The directory on the claim. Results are those of this place: on another one every stage is looked at anew."""
     retry: Annotated[str, Field(max_length=128)] | None = None
     """The retry annotation that was acted on."""
     chosen: Chosen | None = None
     rounds: Annotated[list[RoundStatus] | None, Field(max_length=MOST_ROUNDS)] = None
-    stages: Annotated[list[StageStatus] | None, Field(max_length=96)] = None
+    variants: Annotated[list[VariantStatus] | None, Field(max_length=16)] = None
+    """The sweep, once every variant is evaluated."""
+    gates: Annotated[list[GateStatus] | None, Field(max_length=8)] = None
+    """The gates that were reached."""
+    stages: Annotated[list[StageStatus] | None, Field(max_length=128)] = None
     conditions: Annotated[list[Condition] | None, Field(max_length=16)] = None

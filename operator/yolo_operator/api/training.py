@@ -64,8 +64,7 @@ class Retrain(Model):
     """NO_REG lets a pruned model come back best."""
     checkpoint: Checkpoint = "best"
     candidates: Annotated[int, Field(ge=1, le=8)] = 1
-    """So many of the variants within `prune.select`, the smallest first, are retrained and evaluated; the one with the best mAP
-    after that goes on."""
+    """So many of the variants within `prune.select`, the smallest first, are retrained; the best by mAP after that goes on."""
     use_amp: bool | None = None
     """Absent: as `train.useAmp`."""
 

@@ -42,6 +42,12 @@ class VolumeClaimTemplate(Model):
     """Size, for example 20Gi."""
 
 
+class From(Model):
+    """Another experiment of the same namespace whose finished stages are taken over where the digests agree."""
+
+    experiment: ObjectName
+
+
 class Workspace(Model):
     """Where data and artifacts live: a directory on a claim, for this experiment alone."""
 

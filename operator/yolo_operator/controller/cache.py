@@ -19,7 +19,7 @@ from yolo_operator.api.spec import Spec
 from yolo_operator.kube.cluster import Object
 from yolo_operator.kube.views import experiment_of, job_view, pod_view, resource_version
 from yolo_operator.pipeline.names import workspace_claim
-from yolo_operator.pipeline.values import Experiment, JobView, Observed, PodView
+from yolo_operator.pipeline.values import Experiment, JobView, Observed, PodView, Source
 
 GRAVES = 10_000
 """Deleted objects that are remembered, so that an old list cannot raise them."""
@@ -284,8 +284,21 @@ class Cache:
         mine = tuple(job for job in jobs if job is not None and job.owner_uid == row.uid)
         names = {job.name for job in mine}
         return Observed(
-            jobs=mine, pods=tuple(pod for pod in pods if pod is not None and pod.job in names), rival=self._rival(row)
+            jobs=mine,
+            pods=tuple(pod for pod in pods if pod is not None and pod.job in names),
+            rival=self._rival(row),
+            source=self._source(row),
         )
+
+    def _source(self, row: ExperimentRow) -> Source | None:
+        """The experiment that `spec.from` names, as it stands now."""
+        wanted = row.experiment.spec.from_ if row.experiment else None
+        other = self.experiments.get(row.key.namespace, wanted.experiment) if wanted else None
+        if other is None or other.experiment is None:
+            return None
+        status = other.experiment.status
+        claim = status.claim_name or workspace_claim(other.key.name, other.experiment.spec.workspace)
+        return Source(other.key.name, tuple(status.stages or ()), claim, (status.sub_path or "").strip("/"))
 
     def _rival(self, row: ExperimentRow) -> str | None:
         if row.directory is None:

@@ -52,7 +52,7 @@ def _progress(numbers: dict[str, Any]) -> LiveProgress:
     progress = LiveProgress.model_validate(
         {
             name: _rounded(numbers[name])
-            for name in ("epoch", "epochs", "loss", "mAP", "etaSeconds")
+            for name in ("epoch", "epochs", "loss", "mAP", "etaSeconds", "resumedFromEpoch")
             if numbers.get(name) is not None
         }
         | {name: numbers[name] for name in ("validationLoss", "learningRate") if _finite(numbers.get(name))}

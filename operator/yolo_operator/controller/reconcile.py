@@ -15,7 +15,6 @@ from yolo_operator.api.status import Progress, StageState
 from yolo_operator.controller.cache import Cache, ExperimentRow, Key
 from yolo_operator.controller.queued import QueueReasons
 from yolo_operator.controller.recorder import Recorder
-from yolo_operator.controller.sources import MISSING_SECONDS, SourceError, Sources
 from yolo_operator.kube import job as kube_job
 from yolo_operator.kube.claim import claim_manifest
 from yolo_operator.kube.cluster import CLAIMS, DEVICE_TEMPLATES, EXPERIMENTS, JOBS, PODS, Cluster, Kind, Object
@@ -72,11 +71,9 @@ class Reconciler:
     """Live progress by `namespace/job`."""
     _runner_seen: dict[str, datetime] = field(default_factory=dict)
     _queue_reasons: QueueReasons = field(init=False)
-    _sources: Sources = field(init=False)
 
     def __post_init__(self) -> None:
         self._queue_reasons = QueueReasons(self.cluster, self.clock)
-        self._sources = Sources(self.cluster, self.clock)
 
     async def reconcile(self, key: Key) -> float | None:
         """Look at an experiment; seconds until it wants to be looked at again, if by itself.
@@ -91,39 +88,37 @@ class Reconciler:
         if row.experiment is None:
             await self._patch_status(row, refused(row.status, row.generation, "InvalidSpec", row.problem, self.clock()))
             return None
-        try:
-            experiment = await self._sources.whole(row.experiment)
-        except SourceError as error:
-            await self._report_rejection(row, error.reason, str(error), accepted=False)
-            return MISSING_SECONDS
-        decision = await self._decide(row, experiment)
-        try:
-            for action in decision.actions:
-                await self._execute(experiment, action)
-        except ApiError as error:
-            if error.status in (400, 403, 422):
-                await self._report_rejection(row, "Rejected", f"the API server refused: {error.message}")
-            raise
-        except NameTaken as error:
-            await self._report_rejection(row, "NameTaken", str(error))
-            raise
-        after = decision.status.dump()
-        if await self._patch_status(row, after):
-            self.recorder.record(experiment, notices(experiment.status, decision.status))
-        return self._next_look(row.experiment, decision)
+        decision, observed = await self._decide(row, row.experiment)
+        refusals: dict[str, tuple[str, str]] = {}
+        refusal: ApiError | NameTaken | None = None
+        for action in decision.actions:
+            try:
+                await self._execute(row.experiment, action)
+            except (ApiError, NameTaken) as error:
+                told = _refusal(error)
+                if told is None:
+                    raise
+                if not isinstance(action, CreateJob):
+                    await self._report_rejection(row, *told)
+                    raise
+                refusals[action.name], refusal = told, error
+        if refusals:
+            # What was judged in this look is recorded all the same; only the attempts that do not exist are taken back.
+            decision = plan(row.experiment, replace(observed, refused=refusals), self.clock())
+        if await self._patch_status(row, decision.status.dump()):
+            self.recorder.record(row.experiment, notices(row.experiment.status, decision.status))
+        if refusal is not None:
+            raise refusal
+        return self._next_look(decision)
 
-    def _next_look(self, experiment: Experiment, decision: Plan) -> float | None:
-        """Seconds: when the plan wants it, now and then while a queue holds a Job, and where a text may have changed."""
+    def _next_look(self, decision: Plan) -> float | None:
+        """Seconds: when the plan wants it, and now and then while a queue holds a Job."""
         queued = any(record.state is StageState.QUEUED for record in decision.status.stages or ())
-        wanted = [
-            decision.requeue_seconds,
-            self._queue_reasons.interval() if queued else None,
-            self._sources.interval(experiment),
-        ]
+        wanted = [decision.requeue_seconds, self._queue_reasons.interval() if queued else None]
         return min((seconds for seconds in wanted if seconds is not None), default=None)
 
-    async def _decide(self, row: ExperimentRow, experiment: Experiment) -> Plan:
-        """A plan that rests on nothing that a live look could disprove."""
+    async def _decide(self, row: ExperimentRow, experiment: Experiment) -> tuple[Plan, Observed]:
+        """A plan that rests on nothing that a live look could disprove, and what it was made from."""
         absent: set[str] = set()
         looked: set[str] = set()
         claim = ClaimState.UNKNOWN
@@ -139,7 +134,7 @@ class Reconciler:
                     (looked if await self._look_at(row, name) else absent).add(name)
             else:
                 break
-        return decision
+        return decision, observed
 
     async def _look_at(self, row: ExperimentRow, name: str) -> bool:
         """A live look at a Job and its pods; whether it exists."""
@@ -233,8 +228,15 @@ class Reconciler:
         self.cache.put_experiment(stored)
         return True
 
-    async def _report_rejection(self, row: ExperimentRow, reason: str, message: str, *, accepted: bool = True) -> None:
-        """There is nothing to plan from, or the cluster does not take what the plan wants: quota, policy, a name in use."""
-        status = refused(row.status, row.generation, reason, message, self.clock(), accepted=accepted)
+    async def _report_rejection(self, row: ExperimentRow, reason: str, message: str) -> None:
+        """The cluster does not take what the plan wants: quota, admission policy, a name in use. A person should know."""
+        status = refused(row.status, row.generation, reason, message, self.clock(), accepted=True)
         if await self._patch_status(row, status) and row.experiment is not None:
             self.recorder.record(row.experiment, [Notice(EventKind.WARNING, reason, message[:1024])])
+
+
+def _refusal(error: ApiError | NameTaken) -> tuple[str, str] | None:
+    """Reason and message of an error that says that the cluster does not take an object; None for any other error."""
+    if isinstance(error, NameTaken):
+        return "NameTaken", str(error)
+    return ("Rejected", f"the API server refused: {error.message}") if error.status in (400, 403, 422) else None

@@ -47,6 +47,7 @@ def prepare(stage: Stage) -> dict[str, Any]:
         "metrics": {**{f"{part}Images": count for part, count in work.images.items()}, "boxes": dict(sorted(work.boxes.items()))},
         "artifacts": artifacts,
         "fingerprint": work.fingerprint(),
+        **({"unlabelledFingerprint": work.fingerprint("unlabelled/")} if "unlabelled" in wanted else {}),
     }
 
 
@@ -138,11 +139,16 @@ class Work:
             self.stage.known["errors"] = findings.errors
             raise StageError("DatasetUnusable", findings.summary())
 
-    def fingerprint(self) -> str:
-        """The dataset's identity: its content and how its classes are mapped, whatever the order of the directory."""
+    def fingerprint(self, *parts: str) -> str:
+        """The identity of what is labelled: its content and how its classes are mapped, whatever the order of the directory.
+
+        With `parts`, that of the images whose names in it begin so.
+        """
         digest = hashlib.sha256()
-        digest.update(json.dumps([self.wanted["format"], self.classes], sort_keys=True).encode())
-        for line in sorted(self._contents):
+        if not parts:
+            parts = tuple(f"{part}/" for part in LABELLED)
+            digest.update(json.dumps([self.wanted["format"], self.classes], sort_keys=True).encode())
+        for line in sorted(line for line in self._contents if line.startswith(parts)):
             digest.update(line.encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 

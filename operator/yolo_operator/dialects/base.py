@@ -97,12 +97,12 @@ class Dialect(ABC):
     """Backbones with their numbers of layers; None: all that the experiment spec has."""
     open_config: bool = False
     """Whether its experiment spec has the section `open_config`."""
-    rmsprop: bool = False
-    """Whether it can train with RMSProp."""
     default_workers: int | None = None
     """Loader workers when the experiment spec names none; None: the toolkit knows best."""
     qat_on_pruned: bool
     """Whether quantisation-aware training takes effect when it starts from a pruned model."""
+    saves_last_epoch: bool
+    """Whether the last epoch has a checkpoint when it is no multiple of the interval."""
     evaluates_export: bool
     """Whether `evaluate` takes an exported model without a TensorRT engine made of it first."""
     status_tasks: frozenset[str]

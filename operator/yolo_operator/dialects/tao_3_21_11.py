@@ -74,6 +74,7 @@ DIALECT = Tao32111(
     mixed_precision=True,
     default_workers=TAO_WORKERS,
     qat_on_pruned=False,
+    saves_last_epoch=False,
     evaluates_export=False,
     status_tasks=frozenset(),  # it may leave one for training, but how that ends is nowhere documented
 )

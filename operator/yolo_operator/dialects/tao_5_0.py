@@ -66,6 +66,7 @@ DIALECT = Tao50(
     mixed_precision=True,
     default_workers=TAO_WORKERS,
     qat_on_pruned=False,
+    saves_last_epoch=True,
     evaluates_export=False,
     status_tasks=frozenset({"kmeans", "train", "evaluate", "prune", "export", "inference"}),
 )

@@ -9,9 +9,10 @@ from yolo_operator.api.pods import DeviceClaim
 from yolo_operator.api.spec import Spec
 from yolo_operator.kube.cluster import Object
 from yolo_operator.kube.owner import owner_reference
-from yolo_operator.kube.pod import effective_resources, pod_template
+from yolo_operator.kube.pod import pod_template, run_resources
 from yolo_operator.kube.views import CONTAINER
-from yolo_operator.pipeline.values import CreateJob, Experiment
+from yolo_operator.pipeline.graph import stage_retry
+from yolo_operator.pipeline.values import CreateJob, Experiment, StageKey
 
 EXIT_USER = 10
 """The container's exit code for what the user must fix (docs/stage-contract.md)."""
@@ -37,6 +38,7 @@ def job_manifest(experiment: Experiment, action: CreateJob, settings: JobSetting
         resource.LABEL_VARIANT: run.key.variant,
     }
     annotations = {resource.ANNOTATION_DIGEST: run.digest, resource.ANNOTATION_ATTEMPT: str(action.attempt)}
+    annotations[resource.ANNOTATION_PLACE] = run.place
     template = pod_template(experiment, run, action.attempt, settings.operator_image, settings.runner_config_map)
     template["metadata"] = {"labels": labels, "annotations": {**annotations, **template["metadata"]["annotations"]}}
     return {
@@ -52,6 +54,7 @@ def job_manifest(experiment: Experiment, action: CreateJob, settings: JobSetting
         "spec": {
             # An attempt is one Job: the operator decides about the next one. A pod lost to a disruption is replaced within it.
             "backoffLimit": 0,
+            **_deadline(experiment.spec, run.key),
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": {
                 "rules": [
@@ -69,7 +72,7 @@ def job_manifest(experiment: Experiment, action: CreateJob, settings: JobSetting
 
 def device_claim_of(experiment: Experiment, action: CreateJob) -> DeviceClaim | None:
     """What the attempt's pod claims by dynamic resource allocation, if anything."""
-    return effective_resources(experiment.spec, action.run.key).dra
+    return run_resources(experiment.spec, action.run).dra
 
 
 def final_patch(spec: Spec) -> Object:
@@ -82,6 +85,11 @@ def final_patch(spec: Spec) -> Object:
         "metadata": {"labels": {resource.LABEL_FINAL: "true"}},
         "spec": {"ttlSecondsAfterFinished": spec.ttl_seconds_after_finished},
     }
+
+
+def _deadline(spec: Spec, key: StageKey) -> Object:
+    seconds = stage_retry(spec, key).active_deadline_seconds
+    return {} if seconds is None else {"activeDeadlineSeconds": seconds}
 
 
 def _queue_labels(spec: Spec) -> dict[str, str]:

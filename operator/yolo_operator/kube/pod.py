@@ -19,8 +19,8 @@ from yolo_operator.kube.views import CONTAINER
 from yolo_operator.pipeline.graph import stage_override
 from yolo_operator.pipeline.keys import WEIGHTS
 from yolo_operator.pipeline.names import workspace_claim
-from yolo_operator.pipeline.values import Experiment, StageKey, StageRun
-from yolo_operator.pipeline.work import GRACE_SECONDS, KEY_VARIABLE, METRICS_PORT, stage_image
+from yolo_operator.pipeline.values import Adoption, Experiment, StageKey, StageRun
+from yolo_operator.pipeline.work import ADOPT_MOUNT, GRACE_SECONDS, KEY_VARIABLE, METRICS_PORT, stage_image
 from yolo_operator.toolkit.dialects import dialect
 from yolo_operator.toolkit.invocation import DATASET_MOUNT
 
@@ -30,13 +30,14 @@ OWN_USER = 65532
 GPU = "nvidia.com/gpu"
 _OWN_MODULES = {"prepare": "yolo_operator.dataset", "merge": "yolo_operator.dataset", "weights": "yolo_operator.weights"}
 """Python modules of the stages that run in the operator's own image."""
+ADOPTING_MODULE = "yolo_operator.dataset"
 _WORKERS = re.compile(r"^  n_workers: \d+$", re.MULTILINE)
 
 
 def pod_template(experiment: Experiment, run: StageRun, attempt: int, operator_image: str, runner_map: str) -> Object:
     """The pod template of a stage's Job, with instructions and experiment spec in its annotations."""
     spec, own = experiment.spec, run.image is None
-    wanted = effective_resources(spec, run.key)
+    wanted = run_resources(spec, run)
     instructions = json.dumps({**run.instructions, "attempt": attempt}, separators=(",", ":"), ensure_ascii=False)
     pod: Object = {
         "restartPolicy": "Never",
@@ -47,7 +48,8 @@ def pod_template(experiment: Experiment, run: StageRun, attempt: int, operator_i
         "securityContext": _pod_security(spec, own=own),
         "containers": [_container(experiment, run, wanted, operator_image, own=own)],
         "volumes": _volumes(experiment, wanted, runner_map, own=own)
-        + (weights_pod.volumes(experiment) if run.key == WEIGHTS else []),
+        + (weights_pod.volumes(experiment) if run.key == WEIGHTS else [])
+        + _adopted_volumes(experiment, run),
         **_placement(experiment, run.key),
     }
     if spec.toolkit.image_pull_secrets:
@@ -63,6 +65,13 @@ def pod_template(experiment: Experiment, run: StageRun, attempt: int, operator_i
         },
         "spec": pod,
     }
+
+
+def run_resources(spec: Spec, run: StageRun) -> Resources:
+    """What an attempt asks for: nothing but a place when it only takes over what another experiment has."""
+    if run.adopt is not None:
+        return Resources(gpus=0, shared_memory=spec.resources.shared_memory)
+    return effective_resources(spec, run.key)
 
 
 def effective_resources(spec: Spec, key: StageKey) -> Resources:
@@ -86,7 +95,9 @@ def effective_resources(spec: Spec, key: StageKey) -> Resources:
 def _container(experiment: Experiment, run: StageRun, wanted: Resources, operator_image: str, *, own: bool) -> Object:
     spec = experiment.spec
     instructions = f"{CONFIG_MOUNT}/instructions.json"
-    command = ["-m", _OWN_MODULES[run.key.name]] if own else [f"{RUNNER_MOUNT}/runner.py"]
+    # A toolkit's stage that only takes over a result runs in the operator's image, too.
+    module = ADOPTING_MODULE if run.adopt else _OWN_MODULES.get(run.key.name, "")
+    command = ["-m", module] if own else [f"{RUNNER_MOUNT}/runner.py"]
     fetches = run.key == WEIGHTS
     container: Object = {
         "name": CONTAINER,
@@ -99,7 +110,9 @@ def _container(experiment: Experiment, run: StageRun, wanted: Resources, operato
         "securityContext": _container_security(spec, own=own),
         # Without a report (a broken image, a crash of the runner) the log's end is the next best thing to tell.
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": _mounts(experiment, own=own) + (weights_pod.mounts(experiment) if fetches else []),
+        "volumeMounts": _mounts(experiment, own=own)
+        + (weights_pod.mounts(experiment) if fetches else [])
+        + _adopted_mounts(experiment, run),
     }
     if not own:
         container["ports"] = [{"name": "metrics", "containerPort": METRICS_PORT, "protocol": "TCP"}]
@@ -194,6 +207,27 @@ def _volumes(experiment: Experiment, wanted: Resources, runner_map: str, *, own:
         source = {"claimName": spec.dataset.claim_name, "readOnly": True}
         volumes.append({"name": "dataset", "persistentVolumeClaim": source})
     return volumes
+
+
+def _adopted_volumes(experiment: Experiment, run: StageRun) -> list[Object]:
+    """The claim of the experiment in `spec.from`, where it is another one than those that the pod has anyway."""
+    if run.adopt is None or _adopted_volume(experiment, run.adopt) != "from":
+        return []
+    return [{"name": "from", "persistentVolumeClaim": {"claimName": run.adopt.claim, "readOnly": True}}]
+
+
+def _adopted_mounts(experiment: Experiment, run: StageRun) -> list[Object]:
+    if run.adopt is None:
+        return []
+    mount: Object = {"name": _adopted_volume(experiment, run.adopt), "mountPath": ADOPT_MOUNT, "readOnly": True}
+    return [mount | ({"subPath": run.adopt.sub_path} if run.adopt.sub_path else {})]
+
+
+def _adopted_volume(experiment: Experiment, adopt: Adoption) -> str:
+    """The pod's volume with that claim: a pod must not mention a claim twice."""
+    if adopt.claim == workspace_claim(experiment.name, experiment.spec.workspace):
+        return "workspace"
+    return "dataset" if adopt.claim == experiment.spec.dataset.claim_name else "from"
 
 
 def _dataset_in_workspace(experiment: Experiment) -> bool:

@@ -8,6 +8,7 @@ from yolo_operator.api import resource
 from yolo_operator.api.spec import Spec, parse_spec
 from yolo_operator.api.status import Status
 from yolo_operator.kube.cluster import Object
+from yolo_operator.pipeline.names import rerun_tokens
 from yolo_operator.pipeline.values import Experiment, JobState, JobView, PodView, StageKey
 
 CONTAINER = "stage"
@@ -24,6 +25,7 @@ def experiment_of(body: Object, spec: Spec | None = None) -> Experiment:
         pydantic.ValidationError: when the object was stored under other rules than this operator's.
     """
     meta = body["metadata"]
+    annotations = meta.get("annotations") or {}
     return Experiment(
         namespace=meta["namespace"],
         name=meta["name"],
@@ -31,7 +33,9 @@ def experiment_of(body: Object, spec: Spec | None = None) -> Experiment:
         generation=int(meta.get("generation") or 0),
         spec=spec or parse_spec(body.get("spec") or {}),
         status=Status.model_validate(body.get("status") or {}),
-        retry_token=str((meta.get("annotations") or {}).get(resource.ANNOTATION_RETRY) or ""),
+        retry_token=str(annotations.get(resource.ANNOTATION_RETRY) or ""),
+        rerun=rerun_tokens(str(annotations.get(resource.ANNOTATION_RERUN) or "")),
+        cancel_token=str(annotations.get(resource.ANNOTATION_CANCEL) or ""),
     )
 
 
@@ -55,6 +59,7 @@ def job_view(body: Object) -> JobView:
         suspended=bool(spec.get("suspend")),
         deleting=meta.get("deletionTimestamp") is not None,
         final=labels.get(resource.LABEL_FINAL) == "true",
+        place=annotations.get(resource.ANNOTATION_PLACE) or "",
         reason=condition.get("reason") or "",
         message=condition.get("message") or "",
         start_time=status.get("startTime"),

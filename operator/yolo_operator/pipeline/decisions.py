@@ -44,6 +44,8 @@ class RoundResult:
 class Decisions:
     """What is decided so far."""
 
+    known: frozenset[StageKey] = frozenset()
+    """The stages that have a record already: while a decision is open again, they keep theirs."""
     best: StageKey | None = None
     """The stage whose model goes on; None while that is open."""
     evaluation: StageKey | None = None
@@ -56,6 +58,8 @@ class Decisions:
     """The sweep's variants, once all are evaluated."""
     choice: Choice | None = None
     """Among the variants; None while that is open, or without a sweep."""
+    retrained: StageKey | None = None
+    """The stage that measured the retrained model that goes on."""
     winner: Variant | None = None
     """The variant that goes on, once it is the only one."""
     message: str = ""
@@ -86,9 +90,12 @@ def after_sweep(spec: Spec, records: Records, so_far: Decisions) -> Decisions:
 def retrained_keys(spec: Spec, decisions: Decisions) -> tuple[tuple[StageKey, StageKey], ...]:
     """The stages that retrain and evaluate each candidate; without a variant while none is known, or with one candidate."""
     candidates = decisions.choice.candidates if decisions.choice else ()
-    if not candidates or spec.retrain is None or spec.retrain.candidates == 1:
+    names = [variant.name for variant in candidates]
+    if not candidates:
+        names = sorted(key.variant for key in decisions.known if key.name == keys.RETRAIN.name and key.variant)
+    if not names or spec.retrain is None or spec.retrain.candidates == 1:
         return ((keys.RETRAIN, keys.EVALUATE_RETRAINED),)
-    return tuple((StageKey("retrain", v.name), StageKey("evaluate-retrained", v.name)) for v in candidates)
+    return tuple((StageKey("retrain", name), StageKey("evaluate-retrained", name)) for name in names)
 
 
 def after_retraining(spec: Spec, records: Records, so_far: Decisions) -> Decisions:
@@ -100,7 +107,7 @@ def after_retraining(spec: Spec, records: Records, so_far: Decisions) -> Decisio
     if so_far.choice is None or so_far.choice.variant is None:
         return so_far
     if len(pairs) == 1:
-        return replace(so_far, best=pairs[0][0], evaluation=pairs[0][1])
+        return replace(so_far, best=pairs[0][0], evaluation=pairs[0][1], retrained=pairs[0][1])
     maps = {evaluated.variant: map_of(records, evaluated) for _, evaluated in pairs}
     known = {name: value for name, value in maps.items() if value is not None}
     if len(known) < len(pairs):
@@ -108,7 +115,7 @@ def after_retraining(spec: Spec, records: Records, so_far: Decisions) -> Decisio
     choice = best_retrained(so_far.choice.candidates, known)
     (winner,) = choice.candidates
     best, evaluation = StageKey("retrain", winner.name), StageKey("evaluate-retrained", winner.name)
-    return replace(so_far, winner=winner, message=choice.message, best=best, evaluation=evaluation)
+    return replace(so_far, winner=winner, message=choice.message, best=best, evaluation=evaluation, retrained=evaluation)
 
 
 def _variants(spec: Spec, records: Records) -> tuple[Variant, ...] | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from yolo_operator.api.pods import StageOverride
+from yolo_operator.api.pods import Retry, StageOverride
 from yolo_operator.api.spec import Spec
 from yolo_operator.pipeline.decisions import Decisions, Records, after_retraining, after_sweep, retrained_keys
 from yolo_operator.pipeline.keys import (
@@ -54,6 +54,7 @@ __all__ = [
     "parts",
     "prune_key",
     "stage_override",
+    "stage_retry",
 ]
 
 
@@ -163,3 +164,9 @@ def stage_override(spec: Spec, key: StageKey) -> StageOverride:
     """What the spec says of one stage."""
     override: StageOverride | None = getattr(spec.stages, key.group) if spec.stages else None
     return override or StageOverride()
+
+
+def stage_retry(spec: Spec, key: StageKey) -> Retry:
+    """How a stage is tried again: its own fields over the general ones."""
+    own = stage_override(spec, key).retry
+    return spec.retry.model_copy(update={name: getattr(own, name) for name in own.model_fields_set}) if own else spec.retry

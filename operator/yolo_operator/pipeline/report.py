@@ -29,7 +29,10 @@ class Report(OpenModel):
     metrics: Metrics = Metrics()
     artifacts: list[Artifact] = []
     fingerprint: Annotated[str, Field(max_length=64)] | None = None
+    unlabelled_fingerprint: Annotated[str, Field(max_length=64)] | None = None
     warnings: list[Warn] = []
+    input: Annotated[str, Field(max_length=1024)] | None = None
+    """The input that is missing or changed, as in the instructions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,10 @@ def judge(job: JobView, pods: tuple[PodView, ...]) -> Verdict:
     node = pod.node if pod else None
     started = pod.start_time if pod else job.start_time
     finished = (pod.finish_time if pod else None) or job.finish_time
+    if report is not None and job.reason == "DeadlineExceeded" and report.outcome == "Interrupted":
+        # The signal came from the Job's own deadline: trying for ever would not end sooner.
+        message = f"the attempt ran past its deadline (retry.activeDeadlineSeconds): {report.message}"
+        return Verdict(False, "DeadlineExceeded", message, FailureClass.TRANSIENT, report, node, started, finished)
     if report is not None and report.outcome == "Succeeded" and job.state is JobState.COMPLETE:
         if lacking := _lacking(job.stage, report):
             message = f"the stage succeeded, but its report lacks what the next one reads: {', '.join(lacking)}"

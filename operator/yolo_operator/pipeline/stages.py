@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -19,7 +19,7 @@ from yolo_operator.api.status import Attempt, Progress, StageState, StageStatus
 from yolo_operator.pipeline import graph, times
 from yolo_operator.pipeline.foreseen import foreseen
 from yolo_operator.pipeline.names import job_name
-from yolo_operator.pipeline.report import FailureClass, Verdict, judge
+from yolo_operator.pipeline.report import FailureClass, Report, Verdict, judge
 from yolo_operator.pipeline.values import (
     Action,
     CreateJob,
@@ -35,6 +35,9 @@ from yolo_operator.pipeline.values import (
 
 COMPLETED = "Completed"
 SUSPENDED = "Suspended"
+NEW = "new"
+INPUT_MISSING, INPUT_CHANGED, NOTHING_TO_ADOPT = "InputMissing", "InputChanged", "NothingToAdopt"
+"""Reasons of the runner that the operator acts on."""
 NOT_NEEDED = "NotNeeded"
 """A stage that a decision made unnecessary: the experiment is complete without it."""
 HISTORY = 10
@@ -56,6 +59,18 @@ class Step:
     confirm: list[str] = field(default_factory=list)
     start: CreateJob | None = None
     """The attempt to start when there is a free place."""
+    lost: Lost | None = None
+    """What the attempt that has just failed did not find as it was recorded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """An input that is not what the operator took it for."""
+
+    path: str
+    """Absolute, as in the instructions."""
+    reason: str
+    """InputMissing or InputChanged."""
 
 
 def key_of(record: StageStatus) -> StageKey:
@@ -68,7 +83,14 @@ def holds_result(record: StageStatus) -> bool:
     return record.reason == COMPLETED and record.finish_time is not None
 
 
-def waiting(key: StageKey, previous: StageStatus | None, jobs: list[JobView], *, state: StageState, message: str) -> Step:
+def settled(record: StageStatus) -> bool:
+    """Whether nothing more is wanted of a stage."""
+    return record.state is StageState.SUCCEEDED or record.reason == NOT_NEEDED
+
+
+def waiting(
+    key: StageKey, previous: StageStatus | None, jobs: list[JobView], *, state: StageState = StageState.PENDING, message: str = ""
+) -> Step:
     """The step of a stage whose inputs are not settled: an earlier result is kept, a running attempt is stopped."""
     actions: list[Action] = [DeleteJob(job.name, job.uid, "its inputs changed") for job in jobs if _live(job)]
     if previous is None or previous.reason == NOT_NEEDED:
@@ -79,23 +101,20 @@ def waiting(key: StageKey, previous: StageStatus | None, jobs: list[JobView], *,
     return Step(previous.model_copy(update=changes), actions)
 
 
-def unneeded(key: StageKey, previous: StageStatus | None, jobs: list[JobView], why: str) -> Step:
+def unneeded(key: StageKey, jobs: list[JobView], why: str) -> Step:
     """The step of a stage that a decision made unnecessary: an earlier result is dropped, a running attempt is stopped."""
     actions: list[Action] = [DeleteJob(job.name, job.uid, why) for job in jobs if _live(job)]
     actions += [MarkFinal(job.name) for job in jobs if job.finished and not job.final and not job.deleting]
-    attempt = previous.attempt if previous else 0
-    record = StageStatus(
-        name=key.name, variant=key.variant, state=StageState.SKIPPED, attempt=attempt, reason=NOT_NEEDED, message=why[:1024]
-    )
+    record = StageStatus(name=key.name, variant=key.variant, state=StageState.SKIPPED, reason=NOT_NEEDED, message=why[:1024])
     return Step(record, actions)
 
 
 def advance(experiment: Experiment, run: StageRun, previous: StageStatus | None, observed: Observed, now: datetime) -> Step:
     """The next step of a stage whose inputs are all there."""
     of_stage = [job for job in observed.jobs if job.stage == run.key]
-    mine = [job for job in of_stage if job.digest == run.digest]
+    mine = [job for job in of_stage if (job.digest, job.place) == (run.digest, run.place)]
     step = Step(_record_for(experiment, run, previous))
-    step.actions += _clear_others([job for job in of_stage if job.digest != run.digest])
+    step.actions += _clear_others([job for job in of_stage if job not in mine])
     if holds_result(step.record) or step.record.state is StageState.FAILED:
         if holds_result(step.record):
             step.record = step.record.model_copy(update={"state": StageState.SUCCEEDED})
@@ -103,7 +122,7 @@ def advance(experiment: Experiment, run: StageRun, previous: StageStatus | None,
         return step
     _adopt(step, mine)
     if step.record.job is not None:
-        _look_at_attempt(step, experiment, mine, observed, now)
+        _look_at_attempt(step, experiment, run, mine, observed, now)
     # An attempt judged just now is relabelled only when its report is safely in status: at the next look.
     step.actions += [
         MarkFinal(job.name)
@@ -127,6 +146,7 @@ def start(record: StageStatus, action: CreateJob, now: datetime) -> StageStatus:
         "state": StageState.STARTING,
         "attempt": action.attempt,
         "job": action.name,
+        "directory": _relative(action.run),
         "reason": None,
         "message": None,
         "create_time": times.to_text(now),
@@ -134,8 +154,44 @@ def start(record: StageStatus, action: CreateJob, now: datetime) -> StageStatus:
         "finish_time": None,
         "retry_time": None,
         "progress": None,
+        "resumed_from_epoch": None,
     }
     return record.model_copy(update=changes)
+
+
+def refused(record: StageStatus, reason: str, message: str) -> StageStatus:
+    """The record of a stage whose Job the API server does not take."""
+    return record.model_copy(update={"state": StageState.PENDING, "reason": reason, "message": message[:1024]})
+
+
+def made_again(record: StageStatus, lost: Lost, reader: StageKey) -> StageStatus:
+    """The record of a finished stage that has to run once more: a stage that reads its artifact did not find it as recorded."""
+    changed = lost.reason == INPUT_CHANGED
+    what = "is not what was recorded" if changed else "is not there any more"
+    why = f"made again: {reader} found that {lost.path} {what}"
+    return record.model_copy(
+        update={
+            "state": StageState.PENDING,
+            "reason": "ArtifactChanged" if changed else "ArtifactMissing",
+            "message": why[:1024],
+            "why": why[:256],
+            "remakes": (record.remakes or 0) + 1,
+            # What lies beside a changed file, checkpoints above all, is not trusted either: it begins in an empty directory.
+            "spoiled": (record.spoiled or 0) + changed or None,
+            "finish_time": None,
+            "reused": None,
+            "metrics": None,
+            "artifacts": None,
+            "fingerprint": None,
+            "unlabelled_fingerprint": None,
+        }
+    )
+
+
+def awaits_remake(record: StageStatus, producer: StageKey) -> StageStatus:
+    """The record of the stage that missed the artifact: no fault of its own."""
+    message = f"{record.message}; {producer} makes it again"
+    return record.model_copy(update={"state": StageState.PENDING, "message": message[:1024], "finish_time": None})
 
 
 # --- the record to go on from ---
@@ -143,16 +199,44 @@ def start(record: StageStatus, action: CreateJob, now: datetime) -> StageStatus:
 
 def _record_for(experiment: Experiment, run: StageRun, previous: StageStatus | None) -> StageStatus:
     if previous is None or previous.digest != run.digest:
-        return _fresh(experiment.spec, run)
-    if previous.state is StageState.FAILED and experiment.retry_token != (experiment.status.retry or ""):
-        # Attempts go on counting, so that the next Job has a name of its own.
-        return _fresh(experiment.spec, run).model_copy(update={"attempt": previous.attempt, "attempts": previous.attempts})
+        return _fresh(experiment.spec, run, _why(experiment, run, previous))
+    if experiment.retry_token != (experiment.status.retry or ""):
+        if previous.state is StageState.FAILED:
+            # Attempts go on counting, so that the next Job has a name of its own.
+            kept = {name: getattr(previous, name) for name in ("attempt", "attempts", "spoiled", "not_adopted")}
+            return _fresh(experiment.spec, run, "tried again: the retry annotation").model_copy(update=kept)
+        return previous.model_copy(update={"remakes": None})
     return previous
 
 
-def _fresh(spec: Spec, run: StageRun) -> StageStatus:
+def _why(experiment: Experiment, run: StageRun, previous: StageStatus | None) -> str:
+    """Why a stage is looked at anew: what differs from what it was made of before."""
+    if previous is None or previous.digest is None:
+        return NEW
+    before, now = previous.parts or {}, run.parts
+    changed = [name for name in dict.fromkeys((*before, *now)) if before.get(name) != now.get(name)]
+    if changed == ["rerun"]:
+        token = experiment.rerun.get(str(run.key)) or experiment.rerun.get(run.key.name)
+        return f"asked for: rerun {token}" if token else "asked for: rerun of an earlier stage"
+    return f"inputs changed: {', '.join(changed)}"[:256] if changed else "inputs changed"
+
+
+def _fresh(spec: Spec, run: StageRun, why: str) -> StageStatus:
     warnings = foreseen(spec, run.key)
-    return StageStatus(name=run.key.name, variant=run.key.variant, state=StageState.PENDING, digest=run.digest, warnings=warnings)
+    return StageStatus(
+        name=run.key.name,
+        variant=run.key.variant,
+        state=StageState.PENDING,
+        digest=run.digest,
+        parts=dict(run.parts),
+        why=why,
+        directory=_relative(run),
+        warnings=warnings,
+    )
+
+
+def _relative(run: StageRun) -> str:
+    return run.directory.removeprefix(f"{run.instructions['workspace']}/")
 
 
 def _adopt(step: Step, mine: list[JobView]) -> None:
@@ -177,30 +261,33 @@ def _live(job: JobView) -> bool:
 # --- a live attempt ---
 
 
-def _look_at_attempt(step: Step, experiment: Experiment, mine: list[JobView], observed: Observed, now: datetime) -> None:
+def _look_at_attempt(
+    step: Step, experiment: Experiment, run: StageRun, mine: list[JobView], observed: Observed, now: datetime
+) -> None:
     record, name = step.record, step.record.job or ""
     job = next((job for job in mine if job.name == name), None)
-    suspended = experiment.spec.suspend
+    stopped, retry = experiment.stopped, graph.stage_retry(experiment.spec, run.key)
     if job is None:
         if name not in observed.absent:
             step.confirm.append(name)
-        elif suspended or record.reason == SUSPENDED:
+        elif stopped or record.reason == SUSPENDED:
             step.record = _stopped(record)
         else:
             gone = Verdict(False, "JobDeleted", f"Job {name} was deleted by someone", FailureClass.INFRASTRUCTURE)
-            step.record = _failed(record, gone, _retry(experiment.spec, key_of(record)), now)
+            step.record = _failed(record, gone, retry, now)
     elif job.finished:
         verdict = judge(job, tuple(pod for pod in observed.pods if pod.job == job.name))
         if not verdict.succeeded and name not in observed.looked:
             # The pods' watch may be behind the Jobs': no failure is believed before a live look.
             step.confirm.append(name)
-        elif not verdict.succeeded and record.reason == SUSPENDED:
+        elif not verdict.succeeded and (record.reason == SUSPENDED or (stopped and job.deleting)):
             step.record = _stopped(record)
         else:
-            step.record = _settle(record, verdict, _retry(experiment.spec, key_of(record)), now)
-    elif suspended:
+            _settle(step, run, verdict, retry, now)
+    elif stopped:
         if not job.deleting:
-            step.actions.append(DeleteJob(job.name, job.uid, "spec.suspend is true"))
+            why = "spec.suspend is true" if experiment.spec.suspend else "the experiment is cancelled"
+            step.actions.append(DeleteJob(job.name, job.uid, why))
         step.record = record.model_copy(
             update={"state": StageState.SUSPENDED, "reason": SUSPENDED, "message": "is being stopped"}
         )
@@ -221,14 +308,17 @@ def _live_record(record: StageStatus, job: JobView, observed: Observed, now: dat
     if not pod.running:
         reason, message = _why_not_running(pod)
         return record.model_copy(update={"state": StageState.STARTING, "reason": reason, "message": message, "node": pod.node})
+    live = observed.progress.get(job.name)
+    epoch = live.resumed_from_epoch if live and live.resumed_from_epoch is not None else record.resumed_from_epoch
     return record.model_copy(
         update={
             "state": StageState.RUNNING,
             "reason": None,
-            "message": None,
+            "message": f"resumed from epoch {epoch}" if epoch else None,
+            "resumed_from_epoch": epoch,
             "node": pod.node,
             "start_time": record.start_time or pod.start_time,
-            "progress": _progress(record.progress, observed.progress.get(job.name), now),
+            "progress": _progress(record.progress, live, now),
         }
     )
 
@@ -269,11 +359,28 @@ def _progress(recorded: Progress | None, live: Progress | None, now: datetime) -
 # --- an attempt that ended ---
 
 
-def _settle(record: StageStatus, verdict: Verdict, retry: Retry, now: datetime) -> StageStatus:
-    if not verdict.succeeded or verdict.report is None:
-        return _failed(record, verdict, retry, now)
+def _settle(step: Step, run: StageRun, verdict: Verdict, retry: Retry, now: datetime) -> None:
     report = verdict.report
+    if verdict.succeeded and report is not None:
+        step.record = _succeeded(step.record, run, verdict, report, now)
+        return
+    if verdict.reason == NOTHING_TO_ADOPT or (run.adopt and verdict.failure is not FailureClass.INFRASTRUCTURE):
+        # Whatever keeps it from taking over another's result, running the stage is the way out. It is tried once.
+        verdict = replace(verdict, failure=FailureClass.INFRASTRUCTURE)
+        step.record = step.record.model_copy(update={"not_adopted": True, "why": NEW})
+    elif report is not None and report.input and verdict.reason in (INPUT_MISSING, INPUT_CHANGED):
+        step.lost = Lost(report.input, verdict.reason)
+    step.record = _failed(step.record, verdict, retry, now)
+
+
+def _succeeded(record: StageStatus, run: StageRun, verdict: Verdict, report: Report, now: datetime) -> StageStatus:
+    why = record.why
+    if run.adopt is not None:
+        why = f"reused: from experiment {run.adopt.experiment}"
+    elif report.reused and not record.attempts:
+        why = "reused: the workspace held this result"
     changes = {
+        "why": why,
         "state": StageState.SUCCEEDED,
         "job": None,
         "reason": COMPLETED,
@@ -288,6 +395,7 @@ def _settle(record: StageStatus, verdict: Verdict, retry: Retry, now: datetime) 
         "metrics": report.metrics,
         "artifacts": report.artifacts[:8],
         "fingerprint": report.fingerprint,
+        "unlabelled_fingerprint": report.unlabelled_fingerprint,
         "warnings": ([*(record.warnings or ()), *report.warnings])[:8] or None,
     }
     return record.model_copy(update=changes)
@@ -302,6 +410,7 @@ def _failed(record: StageStatus, verdict: Verdict, retry: Retry, now: datetime) 
             "message": verdict.message[:1024],
             "class": verdict.failure.value,
             "node": verdict.node,
+            "log": f"{record.directory}/logs/attempt-{record.attempt}.log" if record.directory else None,
             "finishTime": finished,
         }
     )
@@ -334,11 +443,7 @@ def _ended(record: StageStatus, state: StageState, reason: str, message: str) ->
 
 
 def _stopped(record: StageStatus) -> StageStatus:
-    return _ended(record, StageState.SUSPENDED, SUSPENDED, "stopped by spec.suspend; goes on from its last checkpoint")
-
-
-def _retry(spec: Spec, key: StageKey) -> Retry:
-    return graph.stage_override(spec, key).retry or spec.retry
+    return _ended(record, StageState.SUSPENDED, SUSPENDED, "stopped; goes on from its last checkpoint")
 
 
 # --- the next attempt ---
@@ -346,7 +451,7 @@ def _retry(spec: Spec, key: StageKey) -> Retry:
 
 def _want_start(step: Step, experiment: Experiment, run: StageRun, of_stage: list[JobView], now: datetime) -> None:
     record = step.record
-    if experiment.spec.suspend:
+    if experiment.stopped:
         step.record = record.model_copy(update={"state": StageState.SUSPENDED, "retry_time": None})
         return
     if record.state is not StageState.PENDING:
@@ -357,4 +462,4 @@ def _want_start(step: Step, experiment: Experiment, run: StageRun, of_stage: lis
     if record.retry_time is not None and times.to_text(now) < record.retry_time:
         return
     attempt = record.attempt + 1
-    step.start = CreateJob(job_name(experiment.name, run.key, run.digest, attempt), attempt, run)
+    step.start = CreateJob(job_name(experiment.name, run.key, run.digest, attempt, run.place), attempt, run)

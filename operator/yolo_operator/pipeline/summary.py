@@ -7,10 +7,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from yolo_operator.api.status import Chosen, Condition, ConditionType, Phase, StageState, StageStatus, Status
+from yolo_operator.api.status import (
+    Chosen,
+    Condition,
+    ConditionType,
+    GateStatus,
+    Phase,
+    StageState,
+    StageStatus,
+    Status,
+    VariantStatus,
+)
 from yolo_operator.pipeline import graph, times
 from yolo_operator.pipeline.names import workspace_claim
-from yolo_operator.pipeline.stages import NOT_NEEDED, key_of
+from yolo_operator.pipeline.stages import NOT_NEEDED, key_of, settled
 from yolo_operator.pipeline.values import EventKind, Experiment, Notice, StageKey
 
 
@@ -27,16 +37,22 @@ class Ending:
     """False: it goes on by itself when the cause goes away."""
 
 
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What was decided from the records."""
+
+    chosen: Chosen | None = None
+    variants: tuple[VariantStatus, ...] = ()
+    gates: tuple[GateStatus, ...] = ()
+    evaluation: StageKey | None = None
+    """The stage that measured the model that goes on."""
+
+
 def summarise(
-    experiment: Experiment,
-    records: list[StageStatus],
-    chosen: Chosen | None,
-    ending: Ending | None,
-    now: datetime,
-    evaluation: StageKey | None = None,
+    experiment: Experiment, records: list[StageStatus], findings: Findings, ending: Ending | None, now: datetime
 ) -> Status:
-    """The whole status from the records of its stages; `evaluation` is the stage that measured the model that goes on."""
-    previous = experiment.status
+    """The whole status from the records of its stages, and from what was decided from them."""
+    previous, chosen = experiment.status, findings.chosen
     phase = _phase(experiment, records, ending)
     done = phase in (Phase.SUCCEEDED, Phase.FAILED)
     finishes = [record.finish_time for record in records if record.finish_time]
@@ -45,14 +61,17 @@ def summarise(
         phase=phase,
         stage=_stage(records, ending, phase),
         progress=_progress(records),
-        m_ap=_newest_map(records, evaluation),
+        m_ap=_newest_map(records, findings.evaluation),
         pruned=round(chosen.parameter_ratio, 4) if chosen and chosen.parameter_ratio is not None else None,
         message=_message(records, ending, phase),
         start_time=previous.start_time or min((r.create_time for r in records if r.create_time), default=None),
         completion_time=(max(finishes, default=times.to_text(now))) if done else None,
         claim_name=workspace_claim(experiment.name, experiment.spec.workspace),
+        sub_path=experiment.spec.workspace.sub_path,
         retry=experiment.retry_token or None,
         chosen=chosen,
+        variants=list(findings.variants) or None,
+        gates=list(findings.gates) or None,
         stages=records,
         conditions=_conditions(experiment, phase, ending, records, now),
     )
@@ -60,10 +79,11 @@ def summarise(
 
 def _phase(experiment: Experiment, records: list[StageStatus], ending: Ending | None) -> Phase:
     states = {record.state for record in records}
-    if ending is None and all(_settled(record) for record in records):
+    if ending is None and all(settled(record) for record in records):
         return Phase.SUCCEEDED
     active = {state for state in states if state.active}
-    if ending is not None and ending.final and ending.accepted and not active:
+    stopping = any(record.job for record in records)
+    if ending is not None and ending.final and ending.accepted and not active and not stopping:
         return Phase.FAILED
     # A stage that is still being stopped keeps its Job: whoever waits for Suspended wants to know that nothing runs any more.
     if experiment.spec.suspend and not active and not any(record.job for record in records):
@@ -73,11 +93,6 @@ def _phase(experiment: Experiment, records: list[StageStatus], ending: Ending | 
     if any(record.attempt for record in records):
         return Phase.RUNNING
     return Phase.PENDING
-
-
-def _settled(record: StageStatus) -> bool:
-    """Whether nothing more is wanted of a stage."""
-    return record.state is StageState.SUCCEEDED or record.reason == NOT_NEEDED
 
 
 def _stage(records: list[StageStatus], ending: Ending | None, phase: Phase) -> str | None:
@@ -154,6 +169,8 @@ def _conditions(
     return [_condition(kind, holds, why, text, previous.get(kind.value), experiment, now) for kind, holds, why, text in facts]
 
 
+REFUSALS = ("Rejected", "NameTaken")
+"""The API server does not take what the plan wants: quota, admission policy, a name in use."""
 _STUCK = {"ImagePullBackOff", "ErrImagePull", "InvalidImageName", "CreateContainerConfigError", "CreateContainerError"}
 """Why a container waits for a person."""
 
@@ -197,9 +214,14 @@ def _stage_notices(before: StageStatus | None, after: StageStatus) -> Iterable[N
         # Also of a stage that only waits: what is wrong with it should not be learnt when it ends.
         if warning not in ((before.warnings if before else None) or ()):
             yield Notice(EventKind.WARNING, warning.reason, f"stage {stage}: {warning.message}")
+    epoch = after.resumed_from_epoch if after.state is StageState.RUNNING else None
+    if epoch and not (same and before and before.resumed_from_epoch):
+        yield Notice(EventKind.NORMAL, "StageResumed", f"stage {stage}: attempt {after.attempt} resumed from epoch {epoch}")
+    if after.remakes and after.remakes > (before.remakes or 0 if before and same else 0):
+        yield Notice(EventKind.WARNING, after.reason or "ArtifactMissing", f"stage {stage}: {after.message}")
     done = after.state is StageState.SUCCEEDED
     if done and not (same and before and before.finish_time == after.finish_time):
-        reused = " (found in the workspace)" if after.reused else ""
+        reused = f" ({after.why})" if after.reused and after.why else ""
         yield Notice(EventKind.NORMAL, "StageSucceeded", f"stage {stage}{reused}: {after.message}")
     waits = after.state.active and after.reason is not None
     if waits and after.reason and (before is None or before.reason != after.reason):
@@ -228,6 +250,8 @@ def _condition_notices(before: Status, after: Status) -> Iterable[Notice]:
         if condition.type == ConditionType.FAILED and condition.status == "True":
             yield Notice(EventKind.WARNING, condition.reason, condition.message)
         if condition.type == ConditionType.ACCEPTED and condition.status == "False":
+            yield Notice(EventKind.WARNING, condition.reason, condition.message)
+        if condition.type == ConditionType.STALLED and condition.status == "True" and condition.reason in REFUSALS:
             yield Notice(EventKind.WARNING, condition.reason, condition.message)
         if condition.type == ConditionType.SUSPENDED and (condition.status == "True" or earlier is not None):
             on = condition.status == "True"

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from yolo_operator.api.spec import Spec
-from yolo_operator.api.status import Progress, Status
+from yolo_operator.api.status import Progress, StageStatus, Status
 
 
 class StageKey(NamedTuple):
@@ -53,6 +53,15 @@ class Experiment:
     status: Status
     retry_token: str = ""
     """Value of the retry annotation: a new one lets failed stages run again."""
+    rerun: Mapping[str, str] = field(default_factory=dict)
+    """Tokens of the rerun annotation by stage."""
+    cancel_token: str = ""
+    """Value of the cancel annotation; not empty: nothing may run."""
+
+    @property
+    def stopped(self) -> bool:
+        """Whether what runs is to be stopped."""
+        return self.spec.suspend or bool(self.cancel_token)
 
 
 class JobState(StrEnum):
@@ -81,6 +90,8 @@ class JobView:
     deleting: bool = False
     final: bool = False
     """Labelled as recorded."""
+    place: str = ""
+    """Short digest of the claim and directory that it works in."""
     reason: str = ""
     message: str = ""
     start_time: str | None = None
@@ -142,6 +153,16 @@ class ClaimState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """The experiment that `spec.from` names: its stages, and where their artifacts lie."""
+
+    name: str
+    stages: tuple[StageStatus, ...]
+    claim: str
+    sub_path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     """What is known of the cluster around one experiment."""
 
@@ -158,6 +179,19 @@ class Observed:
     """Live progress by Job name."""
     held: Mapping[str, Held] = field(default_factory=dict)
     """What the queue says of suspended Jobs, by name."""
+    source: Source | None = None
+    """The experiment of `spec.from`; None when there is none."""
+    refused: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """Jobs that could not be made in this look: reason and message by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Adoption:
+    """Where another experiment's result of the same digest lies: the stage's Job takes it over and runs nothing."""
+
+    experiment: str
+    claim: str
+    sub_path: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +205,12 @@ class StageRun:
     """As docs/stage-contract.md, without `attempt`."""
     experiment_spec: str
     image: str | None
-    """None: the operator's own image (prepare)."""
+    """None: the operator's own image (prepare, merge, taking over)."""
+    parts: Mapping[str, str] = field(default_factory=dict)
+    """Beginnings of the digests of what the digest is made of."""
+    place: str = ""
+    """Short digest of the claim and directory that it works in."""
+    adopt: Adoption | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ the stage's own directory, whose name is taken from the digest over all the rest
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,20 +16,22 @@ from yolo_operator.api.spec import Spec
 from yolo_operator.api.status import Artifact, StageStatus
 from yolo_operator.api.workspace import Retention
 from yolo_operator.pipeline import graph, weights
-from yolo_operator.pipeline.names import digest_of, stage_directory
+from yolo_operator.pipeline.names import digest_of, place_of, stage_directory
 from yolo_operator.pipeline.rounds import rounds_of
-from yolo_operator.pipeline.values import Experiment, StageKey, StageRun
+from yolo_operator.pipeline.values import Adoption, Experiment, StageKey, StageRun
 from yolo_operator.toolkit.dialects import dialect
 from yolo_operator.toolkit.invocation import DATASET_MOUNT, SPEC_FILE, DataPaths, Invocation
 from yolo_operator.toolkit.spec_text import experiment_text, label_names
 
-PREPARE_VERSION = 1
+PREPARE_VERSION = 2
 """Raised when `prepare` writes something else for the same data; an operator upgrade alone never runs a stage again."""
 
 MERGE_VERSION = 1
 """The same for `merge`."""
 KEY_VARIABLE = "YOLO_TOOLKIT_KEY"
 METRICS_PORT = 9402
+ADOPT_MOUNT = "/from"
+"""Where the workspace of the experiment in `spec.from` is mounted, read-only."""
 GRACE_SECONDS = 45
 """What the runner gives the toolkit after SIGTERM; the pod's own grace period is longer."""
 
@@ -66,21 +68,42 @@ class Results:
                 return artifact
         raise LookupError(f"stage {key} recorded no artifact {name}")
 
+    def label_paths(self) -> dict[str, str]:
+        """Where prepare's labels lie, by the names that stand for them."""
+        prepared = self.stages.get(graph.PREPARE)
+        artifacts = (prepared.artifacts if prepared else None) or ()
+        return {f"{{{artifact.name}}}": artifact.path for artifact in artifacts}
+
+    def with_labels_anywhere(self) -> Results:
+        """The same with names in place of the paths of prepare's labels: a digest depends on what they are, not where."""
+        prepared = self.stages.get(graph.PREPARE)
+        if prepared is None or not prepared.artifacts:
+            return self
+        named = [artifact.model_copy(update={"path": f"{{{artifact.name}}}"}) for artifact in prepared.artifacts]
+        return replace(self, stages={**self.stages, graph.PREPARE: prepared.model_copy(update={"artifacts": named})})
+
     def pruned(self, key: StageKey) -> StageKey | None:
         """The prune stage that a retraining began from."""
         return StageKey("prune", key.variant) if key.variant else self.chosen
 
 
-def stage_run(experiment: Experiment, key: StageKey, results: Results) -> StageRun:
-    """The work of a stage whose inputs are all in `results`."""
+def stage_run(experiment: Experiment, key: StageKey, results: Results, *, spoiled: Mapping[str, int] | None = None) -> StageRun:
+    """The work of a stage whose inputs are all in `results`.
+
+    Args:
+        experiment: whose stage it is.
+        key: which one.
+        results: of the stages before.
+        spoiled: directories that were given up, by digest.
+    """
     spec, workspace = experiment.spec, experiment.spec.workspace.mount_path
-    draft = _BUILDERS[key.name](spec, key, results, _DIRECTORY)
+    draft = _BUILDERS[key.name](spec, key, results.with_labels_anywhere(), _DIRECTORY)
     aside = draft.pop("aside", {})  # what changes nothing of the result
-    # On another claim or directory the results are not there.
-    place = [spec.workspace.claim_name, spec.workspace.sub_path]
-    digest = digest_of({**draft, "stage": key.name, "image": stage_image(spec, key), "workspace": place})
-    directory = stage_directory(workspace, key, digest)
-    body: dict[str, Any] = _with_directory({**draft, **aside}, directory)
+    image = stage_image(spec, key)
+    draft["rerun"] = _tokens(experiment, key)
+    digest = digest_of({**draft, "stage": key.name, "image": image})
+    directory = stage_directory(workspace, key, digest, (spoiled or {}).get(digest, 0))
+    body: dict[str, Any] = _filled({**draft, **aside}, {_DIRECTORY: directory, **results.label_paths()})
     text = str(body.pop("experimentSpec", ""))
     instructions = {
         "version": 1,
@@ -96,9 +119,12 @@ def stage_run(experiment: Experiment, key: StageKey, results: Results) -> StageR
         "graceSeconds": GRACE_SECONDS,
         "metricsPort": METRICS_PORT,
         **(_disk_care(spec) if key.trains else {}),
-        **{name: value for name, value in body.items() if name != "upstream"},
+        **{name: value for name, value in body.items() if name not in ("upstream", "rerun")},
     }
-    return StageRun(key, digest, directory, instructions, text, stage_image(spec, key))
+    if (stall := graph.stage_retry(spec, key).stall_seconds) is not None:
+        instructions["stallSeconds"] = stall
+    place = place_of(experiment.name, spec.workspace)
+    return StageRun(key, digest, directory, instructions, text, image, parts_of(draft, image), place)
 
 
 def _disk_care(spec: Spec) -> dict[str, Any]:
@@ -111,15 +137,46 @@ def _disk_care(spec: Spec) -> dict[str, Any]:
     return care
 
 
-def _with_directory(value: Any, directory: str) -> Any:
-    """The value with the stage's own directory wherever it is spoken of."""
+def adopting(run: StageRun, adoption: Adoption) -> StageRun:
+    """The run that only takes over another experiment's result: in the operator's image, without a GPU."""
+    instructions = {**run.instructions, "adopt": {"workspace": ADOPT_MOUNT, "only": True}}
+    return replace(run, instructions=instructions, image=None, adopt=adoption)
+
+
+def parts_of(draft: Mapping[str, Any], image: str | None) -> dict[str, str]:
+    """Beginnings of the digests of a stage's parts. A part does not change for where the artifacts lie that it reads."""
+    inputs = draft.get("inputs") or []
+    shapeless = {str(read["path"]): f"{{input {number}}}" for number, read in enumerate(inputs)}
+    upstream = draft.get("upstream") or {}
+    named = upstream if isinstance(upstream, dict) else {"inputs": upstream}
+    apart = ("experimentSpec", "upstream", "inputs", "rerun")
+    parts = {
+        "image": image,
+        "command": {name: _filled(value, shapeless) for name, value in draft.items() if name not in apart},
+        "experiment spec": _filled(draft.get("experimentSpec"), shapeless),
+        "rerun": draft.get("rerun") or None,
+        **named,
+    }
+    return {name: digest_of(value)[:8] for name, value in parts.items() if value is not None}
+
+
+def _tokens(experiment: Experiment, key: StageKey) -> list[str]:
+    """The rerun tokens that concern a stage: its own, and those of the stages whose digests are no part of its own."""
+    names = dict.fromkeys((graph.PREPARE.name, graph.ANCHORS.name, key.name, str(key)))
+    return [experiment.rerun[name] for name in names if name in experiment.rerun]
+
+
+def _filled(value: Any, names: Mapping[str, str]) -> Any:
+    """The value with every name replaced by what it stands for."""
     match value:
         case str():
-            return value.replace(_DIRECTORY, directory)
+            for name, meaning in names.items():
+                value = value.replace(name, meaning)
+            return value
         case dict():
-            return {name: _with_directory(inner, directory) for name, inner in value.items()}
-        case list():
-            return [_with_directory(inner, directory) for inner in value]
+            return {name: _filled(inner, names) for name, inner in value.items()}
+        case list() | tuple():
+            return [_filled(inner, names) for inner in value]
         case _:
             return value
 
@@ -172,8 +229,10 @@ def _prepare(spec: Spec, key: StageKey, results: Results, directory: str) -> dic
     if spec.dataset.unlabelled is not None:
         body["unlabelled"] = {"images": data_path(spec, spec.dataset.unlabelled.images)}
     # Which claim the data come from is part of what was prepared; the paths alone would not tell.
-    source = [spec.dataset.claim_name or "", spec.dataset.sub_path or "", PREPARE_VERSION]
-    return {"task": "prepare", "prepare": body, "upstream": source}
+    place = [spec.dataset.claim_name, spec.dataset.sub_path or ""]
+    if spec.dataset.claim_name is None:
+        place = [spec.workspace.claim_name, spec.workspace.sub_path or ""]
+    return {"task": "prepare", "prepare": body, "upstream": {"dataset": [*place, PREPARE_VERSION]}}
 
 
 def _weights(spec: Spec, key: StageKey, results: Results, directory: str) -> dict[str, Any]:  # noqa: ARG001
@@ -182,22 +241,23 @@ def _weights(spec: Spec, key: StageKey, results: Results, directory: str) -> dic
 
 def _anchors(spec: Spec, key: StageKey, results: Results, directory: str) -> dict[str, Any]:  # noqa: ARG001
     data = data_paths(spec, results.stages[graph.PREPARE])
-    body = _toolkit(spec, dialect(spec.toolkit.profile).anchors(spec, data, directory), directory)
-    return {**body, "upstream": [results.stages[graph.PREPARE].fingerprint]}
+    invocation = dialect(spec.toolkit.profile).anchors(spec, data, directory)
+    body = _toolkit(spec, invocation, directory, labels=_labels(spec, results))
+    return {**body, "upstream": {"dataset": results.stages[graph.PREPARE].fingerprint}}
 
 
 def _train(spec: Spec, key: StageKey, results: Results, directory: str) -> dict[str, Any]:  # noqa: ARG001
     invocation = dialect(spec.toolkit.profile).train(
         spec, directory, epochs=spec.experiment_spec.training_config.num_epochs, checkpoint=spec.train.checkpoint
     )
-    body = _toolkit(spec, invocation, directory)
+    body = _toolkit(spec, invocation, directory, labels=_labels(spec, results))
     _, read = weights.starting_point(spec, results.stages)
     return {
         **body,
         **({"inputs": [*body.get("inputs", ()), *read]} if read else {}),
         "experimentSpec": _text(spec, results),
         "checkpoint": spec.train.checkpoint,
-        "upstream": [results.stages[graph.PREPARE].fingerprint],
+        "upstream": {"dataset": results.stages[graph.PREPARE].fingerprint},
     }
 
 
@@ -209,10 +269,10 @@ def _retrain(spec: Spec, key: StageKey, results: Results, directory: str) -> dic
         spec, directory, epochs=spec.retrain.num_epochs, checkpoint=spec.retrain.checkpoint, stage="retrain"
     )
     return {
-        **_toolkit(spec, invocation, directory, results.model(pruned)),
+        **_toolkit(spec, invocation, directory, results.model(pruned), _labels(spec, results)),
         "experimentSpec": _text(spec, results, pruned=pruned),
         "checkpoint": spec.retrain.checkpoint,
-        "upstream": [results.digest(pruned), results.stages[graph.PREPARE].fingerprint],
+        "upstream": {"model": results.digest(pruned), "dataset": results.stages[graph.PREPARE].fingerprint},
     }
 
 
@@ -224,7 +284,7 @@ def _prune(spec: Spec, key: StageKey, results: Results, directory: str) -> dict[
     return {
         **_toolkit(spec, invocation, directory, model),
         "experimentSpec": _text(spec, results),
-        "upstream": [results.digest(graph.TRAIN)],
+        "upstream": {"model": results.digest(graph.TRAIN)},
     }
 
 
@@ -234,9 +294,9 @@ def _evaluate(spec: Spec, key: StageKey, results: Results, directory: str) -> di
     model = results.model(source)
     invocation = dialect(spec.toolkit.profile).evaluate(spec, directory, _absolute(spec, model))
     return {
-        **_toolkit(spec, invocation, directory, model),
+        **_toolkit(spec, invocation, directory, model, _labels(spec, results)),
         "experimentSpec": _text(spec, results, pruned=_pruned(spec, results, trained)),
-        "upstream": [results.digest(source)],
+        "upstream": {"model": results.digest(source), "dataset": results.stages[graph.PREPARE].fingerprint},
     }
 
 
@@ -248,7 +308,7 @@ def _export(spec: Spec, key: StageKey, results: Results, directory: str) -> dict
     return {
         **_toolkit(spec, invocation, directory, model),
         "experimentSpec": _text(spec, results, pruned=_pruned(spec, results, source)),
-        "upstream": [results.digest(source)],
+        "upstream": {"model": results.digest(source)},
     }
 
 
@@ -260,7 +320,10 @@ def _inference(spec: Spec, key: StageKey, results: Results, directory: str) -> d
     return {
         **_toolkit(spec, invocation, directory, model),
         "experimentSpec": _text(spec, results, pruned=_pruned(spec, results, source)),
-        "upstream": [results.digest(source), results.stages[graph.PREPARE].fingerprint],
+        "upstream": {
+            "model": results.digest(source),
+            "dataset": results.stages[graph.PREPARE].unlabelled_fingerprint or results.stages[graph.PREPARE].fingerprint,
+        },
     }
 
 
@@ -367,7 +430,14 @@ def _text(spec: Spec, results: Results, *, pruned: StageKey | None = None) -> st
     return experiment_text(spec, data, anchors=_anchors_of(spec, results), pruned_model=model)
 
 
-def _toolkit(spec: Spec, invocation: Invocation, directory: str, model: Artifact | None = None) -> dict[str, Any]:
+def _labels(spec: Spec, results: Results) -> list[Artifact]:
+    """The labels that prepare wrote: whoever reads them finds out first whether they are still what they were."""
+    return list(results.stages[graph.PREPARE].artifacts or ()) if spec.dataset.format is LabelFormat.DARKNET else []
+
+
+def _toolkit(
+    spec: Spec, invocation: Invocation, directory: str, model: Artifact | None = None, labels: Sequence[Artifact] = ()
+) -> dict[str, Any]:
     body: dict[str, Any] = {
         "task": invocation.task,
         "argv": list(invocation.argv),
@@ -380,9 +450,9 @@ def _toolkit(spec: Spec, invocation: Invocation, directory: str, model: Artifact
         body["keyEnv"] = KEY_VARIABLE
     if invocation.resume is not None:
         body["resume"] = dict(invocation.resume)
-    inputs = [_input(spec, model)] if model is not None else []
-    if inputs or invocation.reads:
-        body["inputs"] = [*inputs, *({"path": path} for path in invocation.reads)]
+    read = [_input(spec, file) for file in (*([model] if model else []), *labels)]
+    if read or invocation.reads:
+        body["inputs"] = [*read, *({"path": path} for path in invocation.reads)]
     return body
 
 

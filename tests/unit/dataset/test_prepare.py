@@ -118,7 +118,7 @@ def test_preparing_again_gives_the_same(dataset: Dataset) -> None:
     assert (again["fingerprint"], again["artifacts"], again["reused"]) == (first["fingerprint"], first["artifacts"], False)
 
 
-@pytest.mark.parametrize("change", ["label", "image", "class", "name", "unlabelled"])
+@pytest.mark.parametrize("change", ["label", "image", "class", "name"])
 def test_the_fingerprint_is_of_the_content(dataset: Dataset, change: str) -> None:
     first = dataset.good().prepare()[1]["fingerprint"]
     (dataset.directory / "report.json").unlink()
@@ -136,10 +136,22 @@ def test_the_fingerprint_is_of_the_content(dataset: Dataset, change: str) -> Non
         case "name":
             (dataset.data / "train/images/a.png").rename(dataset.data / "train/images/d.png")
             (dataset.data / "train/labels/a.txt").rename(dataset.data / "train/labels/d.txt")
-        case "unlabelled":
-            dataset.image("test/x.png")
-            dataset.changes = {"unlabelled": {"images": str(dataset.data / "test")}}
     assert dataset.prepare()[1]["fingerprint"] != first
+
+
+def test_unlabelled_images_have_a_fingerprint_of_their_own(dataset: Dataset) -> None:
+    report = dataset.good().prepare()[1]
+    assert "unlabelledFingerprint" not in report
+    dataset.image("test/x.png")
+    dataset.changes = {"unlabelled": {"images": str(dataset.data / "test")}}
+    found = []
+    for width in (200, 201):
+        dataset.image("test/x.png", width)
+        (dataset.directory / "report.json").unlink()
+        again = dataset.prepare()[1]
+        assert (again["fingerprint"], again["artifacts"]) == (report["fingerprint"], report["artifacts"])
+        found.append(again["unlabelledFingerprint"])
+    assert found[0] != found[1]
 
 
 def test_progress_counts_the_images(dataset: Dataset, capfd: pytest.CaptureFixture[str]) -> None:

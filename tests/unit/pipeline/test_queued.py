@@ -18,7 +18,7 @@ from examples import NAME, NAMESPACE, UID, experiment, small_spec
 RUN = stage_run(experiment(small_spec(queueName="gpus")), graph.PREPARE, Results({}))
 JOB = JobView(
     namespace=NAMESPACE, name="job-1", uid="j", owner_uid=UID, owner_name=NAME, stage=graph.PREPARE, digest=RUN.digest, attempt=1,
-    state=JobState.ACTIVE, suspended=True,
+    state=JobState.ACTIVE, suspended=True, place=RUN.place,
 )  # fmt: skip
 
 
