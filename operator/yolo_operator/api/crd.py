@@ -30,7 +30,7 @@ def structural(model: type[Model]) -> Schema:
 
 
 def _convert(node: Schema, definitions: dict[str, Schema]) -> Schema:
-    node = _resolve(node, definitions)
+    node = _with_names(_resolve(node, definitions))
     out: Schema = {key: value for key, value in node.items() if key not in _DROPPED}
     for bound in ("Minimum", "Maximum"):
         if (limit := out.pop(f"exclusive{bound}", None)) is not None:
@@ -50,6 +50,15 @@ def _convert(node: Schema, definitions: dict[str, Schema]) -> Schema:
     if "items" in node:
         out["items"] = _convert(node["items"], definitions)
     return out
+
+
+def _with_names(node: Schema) -> Schema:
+    """A map whose keys have a pattern, said as values of one kind and names that are bounded."""
+    if "patternProperties" not in node:
+        return node
+    ((pattern, values),) = node["patternProperties"].items()
+    rest = {key: value for key, value in node.items() if key != "patternProperties"}
+    return {**rest, "additionalProperties": values, "propertyNames": {"pattern": pattern, **node.get("propertyNames", {})}}
 
 
 def _key_rule(names: Schema) -> Schema:
