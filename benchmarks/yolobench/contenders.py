@@ -27,6 +27,7 @@ from yolobench import argo, audit, workload
 from yolobench.plane import ROOT, Plane, Sampler
 
 PATIENCE = 3600.0
+CRD_SECONDS = 30
 WORKFLOWS = Kind("/apis/argoproj.io/v1alpha1", "workflows")
 
 
@@ -157,7 +158,17 @@ async def install_crd(plane: Plane) -> None:
     """The CRD, and wait until it is served."""
     path = str(ROOT / "crds" / "yoloexperiments.yaml")
     plane.kubectl("apply", "--server-side", "-f", path)
-    plane.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", path)
+    end = time.monotonic() + CRD_SECONDS
+    while True:
+        # Just after it was made it has no conditions yet, which `kubectl wait` takes for an error.
+        try:
+            plane.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", path)
+        except subprocess.CalledProcessError:
+            if time.monotonic() > end:
+                raise
+            await asyncio.sleep(0.5)
+        else:
+            return
 
 
 async def ours(plane: Plane, chains: int, at_once: int, out: Path, spec: Callable[[str], Any] = workload.chain_spec) -> Measured:
