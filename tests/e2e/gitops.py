@@ -128,7 +128,8 @@ def argo_cd(out: Path) -> Iterator[ArgoCd]:
         ],
         "application-controller": [
             str(program / "argocd-application-controller"), *where, "--repo-server", f"localhost:{repo}",
-            "--repo-server-plaintext", "--app-resync", "10", "--persist-resource-health", "--metrics-port", str(_free_port()), *quiet,
+            "--repo-server-plaintext", "--app-resync", "10", "--persist-resource-health",
+            "--metrics-port", str(_free_port()), *quiet,
         ],
     }  # fmt: skip
     running = []
