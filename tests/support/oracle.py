@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from job_simulator import LABELS, Outcome, Script
 from yolo_operator.api.spec import parse_spec
 from yolo_operator.api.status import StageState, StageStatus
-from yolo_operator.pipeline import graph
+from yolo_operator.pipeline import gates, graph
 from yolo_operator.pipeline.decisions import Decisions
+
+CLASSES = ("top_left", "license_plate")
 
 
 @dataclass
@@ -51,6 +53,9 @@ def expect(
         for node in part.nodes(spec, decisions):
             if node.unneeded or node.awaits or not set(node.needs) <= fine.keys():
                 continue
+            if any(not gate.open and gate.name != "export" for gate in gates.gates(spec, fine, decisions)):
+                # An exported model's gate closes beside the inference, which has begun by then.
+                continue
             good, number = jobs_of(list(script.get((node.key.name, node.key.variant), ())), spec.retry.limit)
             (found.succeeded if good else found.failed)[str(node.key)] = number
             if good:
@@ -59,6 +64,8 @@ def expect(
     found.chosen = decisions.winner.name if decisions.winner else None
     if decisions.choice is not None and decisions.choice.variant is None:
         found.reason = "NoVariantQualifies"
+    if any(not gate.open for gate in gates.gates(spec, fine, decisions)):
+        found.reason = "GateClosed"
     if found.failed or found.reason:
         found.phase = "Failed"
     return found
@@ -73,7 +80,12 @@ def _record(key: graph.StageKey, map_of: Callable[[str, str], float], ratio_of: 
             "name": key.name,
             "variant": key.variant,
             "state": StageState.SUCCEEDED,
-            "metrics": {"mAP": map_of(key.name, key.variant), "labels": LABELS, **ratio},
+            "metrics": {
+                "mAP": (m_ap := map_of(key.name, key.variant)),
+                "AP": dict.fromkeys(CLASSES, m_ap),
+                "labels": LABELS,
+                **ratio,
+            },
             "artifacts": [model],
         }
     )

@@ -1,25 +1,37 @@
-"""Whole experiments under random failures, lost and late observations, restarts and crashes: one end, and no step twice."""
+"""Whole experiments under random failures, lost and late observations, restarts and crashes: one end, and no step twice.
+
+`YOLO_SIMULATION_RUNS=20` makes each of these tests twenty times as long.
+"""
 
 from __future__ import annotations
 
+import os
 import random
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 from job_simulator import Outcome, default_map, default_ratio, stage_of
-from memory_cluster import Crash, Fault
+from memory_cluster import Crash, Fault, apply_merge_patch
 from oracle import Expected, expect
+from pydantic import ValidationError
 from world import World
 from yolo_operator.api import resource
+from yolo_operator.api.spec import parse_spec
 from yolo_operator.kube.cluster import EXPERIMENTS, JOBS
 from yolo_operator.kube.errors import ApiError
+from yolo_operator.pipeline.plan import plan
+from yolo_operator.pipeline.values import ClaimState, CreateJob, Experiment, Observed
 
-from examples import NAME, NAMESPACE, whole_spec
+from examples import NAME, NAMESPACE, experiment_body, whole_spec
 
 THRESHOLDS = (0.1, 0.3, 0.5, 0.7)
+PLANNED = 25
+"""Every so many looks are planned over and over: that costs more than all the rest."""
+LENGTH = int(os.environ.get("YOLO_SIMULATION_RUNS", "1"))
 
 # What happens on the way comes by a seed: shrinking it takes long and explains nothing.
 runs = settings(
@@ -47,12 +59,19 @@ def specs(draw: st.DrawFn) -> dict[str, Any]:
         changes["inference"] = None
     elif draw(st.booleans()):
         changes["inference"] = rounds(draw(st.integers(1, 3)), draw(st.sampled_from([0.0, 0.01, 0.1])))
+    if draw(st.booleans()):
+        changes["gates"] = {"train": draw(st.sampled_from([{"minMap": 0.9}, {"minMap": 0.95}, {"minAp": {"top_left": 0.5}}]))}
     thresholds = draw(st.lists(st.sampled_from(THRESHOLDS), max_size=3, unique=True))
     if not thresholds:
         return whole_spec(**changes, prune=None, retrain=None)
     select = draw(st.sampled_from([{"maxMapDrop": 0.02}, {"maxMapDrop": 0.0}, {"threshold": thresholds[-1]}]))
     if draw(st.booleans()):
         changes["retrain"] = None
+    else:
+        changes["retrain"] = {"numEpochs": 6, "candidates": draw(st.integers(1, 3))}
+        if draw(st.booleans()):
+            by = draw(st.sampled_from([0.0, 0.05]))
+            changes["gates"] = {"prune": {"maxMapDrop": {"by": 0.01}}, "retrain": {"maxMapDrop": {"of": "prune", "by": by}}}
     return whole_spec(**changes, prune={"thresholds": thresholds, "select": select})
 
 
@@ -62,8 +81,7 @@ _STAGES = [
     ("train", ""),
     ("evaluate", ""),
     *((name, f"{threshold:g}") for name in ("prune", "evaluate-pruned") for threshold in THRESHOLDS),
-    ("retrain", ""),
-    ("evaluate-retrained", ""),
+    *((name, variant) for name in ("retrain", "evaluate-retrained") for variant in ("", "0.1", "0.3")),
     *((name, number) for name in ("pseudo-label", "merge", "fine-tune", "evaluate-round") for number in "12"),
     ("export", ""),
     ("evaluate-exported", ""),
@@ -97,18 +115,49 @@ class Watchman:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.known: dict[tuple[str, str], tuple[str, int]] = {}
-        """Digest and attempt of each stage at the last look."""
+        self.known: dict[tuple[str, str], dict[str, Any]] = {}
+        """Each stage's record at the last look."""
+        self.looks = 0
 
     def look(self) -> None:
         problems = self.world.simulator.problems
         assert not problems, problems
         earlier, self.known = self.known, {}
         for record in self.world.status().get("stages") or ():
-            key, digest = (record["name"], record.get("variant", "")), record.get("digest", "")
-            before, attempts = earlier.get(key, ("", 0))
-            assert digest != before or record["attempt"] >= attempts, f"attempts of {key} went back"
-            self.known[key] = (digest, record["attempt"])
+            key = (record["name"], record.get("variant", ""))
+            before = earlier.get(key, {"attempt": 0})
+            self.known[key] = record
+            if record.get("digest") != before.get("digest"):
+                continue
+            assert record["attempt"] >= before["attempt"], f"attempts of {key} went back"
+            if before.get("state") != "Succeeded":
+                continue
+            if record["attempt"] > before["attempt"] or record.get("remakes", 0) > before.get("remakes", 0):
+                assert record["why"].startswith("made again"), f"{key} succeeded, and runs again: {record['why']}"
+            else:
+                # It may wait to learn whether it stands, but its result is never lost.
+                assert record["state"] in ("Succeeded", "Pending", "Skipped"), f"{key} succeeded, and then is {record['state']}"
+                assert record.get("artifacts") == before.get("artifacts"), f"the result of {key} changed"
+        self.looks += 1
+        for row in self.world.operator.cache.experiments if self.looks % PLANNED == 0 else ():
+            if row.experiment is not None:
+                check_plan(row.experiment, self.world.operator.cache.observed(row), self.world.clock())
+
+
+def check_plan(subject: Experiment, observed: Observed, now: datetime) -> None:
+    """Planning is a function, and again and again over its own status it comes to rest and makes nothing twice."""
+    observed = replace(observed, claim=ClaimState.PRESENT)
+    created: list[str] = []
+    for _ in range(8):
+        decision = plan(subject, observed, now)
+        assert decision == plan(subject, observed, now)
+        made = [action.name for action in decision.actions if isinstance(action, CreateJob)]
+        assert not set(made) & set(created)
+        created += made
+        if decision.status == subject.status:
+            return
+        subject = replace(subject, status=decision.status)
+    raise AssertionError("planning comes to no rest")
 
 
 def disturbed(spec: dict[str, Any], script: dict[tuple[str, str], list[Outcome]], weather: Weather, seed: int) -> World:
@@ -194,7 +243,7 @@ def expected_of(spec: dict[str, Any], script: dict[tuple[str, str], list[Outcome
     return expect(spec, script, map_of=default_map, ratio_of=default_ratio)
 
 
-@settings(runs, max_examples=20)
+@settings(runs, max_examples=15 * LENGTH)
 @given(specs(), scripts)
 def test_every_experiment_comes_to_its_end(spec: dict[str, Any], script: dict[tuple[str, str], list[Outcome]]) -> None:
     world = disturbed(spec, script, Weather(), 0)
@@ -202,7 +251,7 @@ def test_every_experiment_comes_to_its_end(spec: dict[str, Any], script: dict[tu
     check_quiet(world)
 
 
-@settings(runs, max_examples=40)
+@settings(runs, max_examples=25 * LENGTH)
 @given(specs(), scripts, st.integers(0, 2**32))
 def test_in_any_weather_the_end_is_the_same(
     spec: dict[str, Any], script: dict[tuple[str, str], list[Outcome]], seed: int
@@ -228,6 +277,8 @@ EDITS: list[dict[str, Any]] = [
     {"inference": rounds(2, 0.01)},
     {"inference": rounds(2, 0.2)},
     {"inference": {"rounds": None}},
+    {"retrain": {"candidates": 2}},
+    {"gates": {"retrain": {"minMap": 0.99}}},
     {"maxParallel": 1},
     {"maxParallel": 4},
 ]
@@ -235,11 +286,13 @@ FINAL = {
     "suspend": False,
     "prune": {"thresholds": [0.1, 0.3], "select": {"maxMapDrop": 0.02}},
     "inference": rounds(2, 0.015),
+    "retrain": {"candidates": 1},
+    "gates": None,
     "maxParallel": 2,
 }
 
 
-@settings(runs, max_examples=20)
+@settings(runs, max_examples=8 * LENGTH)
 @given(st.integers(0, 2**32), st.dictionaries(st.sampled_from(_STAGES), st.one_of(_SOME, _FATAL), max_size=3))
 def test_whatever_a_restless_user_does_the_end_is_that_of_the_last_spec(
     seed: int, script: dict[tuple[str, str], list[Outcome]]
@@ -287,3 +340,75 @@ def _somebody_deletes_a_job(world: World, rng: random.Random) -> None:
             world.cluster.mark_deleted(JOBS, NAMESPACE, meta["name"], foreground=True)
         else:
             world.cluster.remove(JOBS, NAMESPACE, meta["name"])
+
+
+def _something_is_lost(world: World, rng: random.Random, *, change: bool) -> None:
+    """A file that a stage has made vanishes from the workspace, or is another one."""
+    artifacts = [artifact["path"] for record in world.status().get("stages") or () for artifact in record.get("artifacts") or ()]
+    if artifacts:
+        world.simulator.vandalise(f"/workspace/{rng.choice(artifacts)}", change=change)
+
+
+@settings(runs, max_examples=5 * LENGTH)
+@given(specs(), st.integers(0, 2**32))
+def test_what_is_lost_is_made_again_in_any_weather(spec: dict[str, Any], seed: int) -> None:
+    expected = expected_of(spec, {})
+    rng = random.Random(seed)
+    world = World(spec, rng=rng)
+    watchman = Watchman(world)
+    for number in range(200):
+        _happen(world, STORM, rng)
+        if number % 40 == 20:
+            _something_is_lost(world, rng, change=rng.random() < 0.5)
+        world.work()
+        watchman.look()
+        world.simulator.tick()
+        world.clock.advance(rng.choice([1, 30]))
+    world.cluster.faults.clear()
+    world.rest()
+    watchman.look()
+    assert world.status()["phase"] == expected.phase
+    assert {stage for stage, state in world.states().items() if state == "Succeeded"} == set(expected.succeeded)
+    check_quiet(world)
+
+
+@settings(runs, max_examples=3 * LENGTH)
+@given(specs(), st.sampled_from(EDITS), st.integers(0, 2**32), st.booleans())
+def test_what_another_experiment_has_is_taken_over_in_any_weather(
+    spec: dict[str, Any], edit: dict[str, Any], seed: int, vain: bool
+) -> None:
+    place = {"dataset": {**spec["dataset"], "claimName": "pictures"}, "gates": None}
+    mine = apply_merge_patch({**spec, **place, "workspace": {"claimName": "data", "subPath": "a"}}, {**edit, "suspend": False})
+    theirs = {**spec, **place, "workspace": {"claimName": "data", "subPath": "b"}}
+    world = World({name: value for name, value in theirs.items() if value is not None}).rest()
+    had = {record["digest"] for record in world.status()["stages"] if record["state"] == "Succeeded"}
+    rng = world.simulator.rng = random.Random(seed)
+    world.simulator.nothing_to_adopt = vain
+    body = {name: value for name, value in mine.items() if value is not None}
+    assume(_valid(body))
+    world.cluster.add(EXPERIMENTS, NAMESPACE, experiment_body({**body, "from": {"experiment": NAME}}, "heir"))
+    watchman = Watchman(world)
+    for _ in range(150):
+        _happen(world, STORM, rng)
+        world.work()
+        watchman.look()
+        world.simulator.tick()
+        world.clock.advance(rng.choice([1, 30]))
+    world.cluster.faults.clear()
+    world.rest()
+    calm = World(body).rest()
+    assert world.status("heir")["phase"] == calm.status()["phase"]
+    for ours, other in zip(world.status("heir")["stages"], calm.status()["stages"], strict=True):
+        for field in ("name", "variant", "state", "digest", "metrics", "artifacts"):
+            assert ours.get(field) == other.get(field)
+        if ours["state"] == "Succeeded":
+            assert ours["why"].startswith("reused: from") == (ours["digest"] in had and not vain)
+
+
+def _valid(spec: dict[str, Any]) -> bool:
+    """An edit of one spec may make nonsense of another."""
+    try:
+        parse_spec(spec)
+    except ValidationError:
+        return False
+    return True
