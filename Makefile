@@ -18,6 +18,8 @@ MAKEFLAGS   += --no-print-directory
 PY      := $(VENV)/bin/python
 CRD     := crds/yoloexperiments.yaml
 CHART   := helm/yolo-operator
+PROTO   := yolo_operator/toolkit/proto
+PROTOC   = $(PY) -m grpc_tools.protoc -I operator $(PROTO)/experiment.proto
 RUNNER  := operator/yolo_operator/runner
 RUNNER_LINES := 681
 # The venv is made anew when what goes into it changes, not when a file is merely touched.
@@ -75,9 +77,10 @@ lint: venv  ## Style, types, imports between rooms, the runner's Python 3.6, gen
 	@$(PY) hack/release check >/dev/null
 
 .PHONY: generate
-generate: venv  ## What is made from the code: the CRD (crds/, the chart's copy), pages in docs/, dashboards, the chart's tables
+generate: venv  ## What is made from the code: the CRD (crds/, the chart's copy), toolkit/proto, pages in docs/, dashboards, the chart's tables
 	@mkdir -p crds $(CHART)/files/crds
 	$(PY) -m yolo_operator.api.crd $(CRD) $(CHART)/files/$(CRD)
+	$(PROTOC) --python_out=operator --pyi_out=operator
 	$(PY) -m yolo_operator.toolkit.reference docs/toolkits.md
 	$(PY) -m yolo_operator.toolkit.runner_data $(RUNNER)/toolkits.json
 	$(PY) -m yolo_operator.controller.metrics_page docs/metrics.md
@@ -90,6 +93,9 @@ generated-is-fresh: venv
 	@$(PY) -m yolo_operator.api.crd build/crd.yaml
 	@for file in $(CRD) $(CHART)/files/$(CRD); do \
 	  cmp -s build/crd.yaml $$file || { echo "$$file is not what the models say: make generate"; exit 1; }; done
+	@$(PROTOC) --python_out=build --pyi_out=build
+	@for file in experiment_pb2.py experiment_pb2.pyi; do \
+	  cmp -s build/$(PROTO)/$$file operator/$(PROTO)/$$file || { echo "$$file is not what experiment.proto says: make generate"; exit 1; }; done
 	@$(PY) -m yolo_operator.toolkit.reference build/toolkits.md
 	@cmp -s build/toolkits.md docs/toolkits.md || { echo "docs/toolkits.md is not what the code says: make generate"; exit 1; }
 	@$(PY) -m yolo_operator.toolkit.runner_data build/toolkits.json

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import typing
 from collections.abc import Callable
@@ -12,8 +13,9 @@ from typing import Any
 import pytest
 import yaml
 from playground import Playground
+from pydantic import ValidationError
 from yolo_operator.api.base import Model
-from yolo_operator.api.spec import Spec
+from yolo_operator.api.spec import Spec, WrittenSpec
 from yolo_operator.kube.cluster import EXPERIMENTS, Object
 from yolo_operator.kube.errors import ApiError
 
@@ -24,6 +26,8 @@ Kubectl = Callable[..., subprocess.CompletedProcess[str]]
 SHAPES = {f"{scale}AnchorShape": "[(10, 10), (20, 20), (30, 30)]" for scale in ("big", "mid", "small")}
 SCHEDULE = {"minLearningRate": 1e-5, "maxLearningRate": 1e-3, "softStart": 0.1, "annealing": 0.5}
 COSINE = {"minLearningRate": 1e-5, "maxLearningRate": 1e-3, "softStart": 0.1}
+DEEP = {"outputChannel": 1, "outputDepth": 16}
+CONFIG = {"configMapKeyRef": {"name": "config", "key": "config.txt"}}
 
 
 def merged(spec: dict[str, Any], **sections: dict[str, Any]) -> dict[str, Any]:
@@ -81,6 +85,18 @@ REJECTED: list[tuple[str, dict[str, Any]]] = [
     ("Spec: the toolkit exports other precisions", whole_spec(export={"format": "onnx", "dataType": "fp16"})),
     ("Spec: the open toolkit has arch", with_network(small_spec(), yolov4Config={"arch": "vgg", "nlayers": 16})),
     ("Spec: the open toolkit has arch", with_network(small_spec(), yolov4Config={"nlayers": 50})),
+    ("Spec: set exactly one of experimentSpec", small_spec(experimentSpec=None)),
+    ("Spec: set exactly one of experimentSpec", small_spec(experimentSpecFrom=CONFIG)),
+    ("Spec: dataset says where", small_spec(dataset=None)),
+    ("Spec: TAO crashes while it checks rmsprop", tao(trainingConfig={"optimizer": {"rmsprop": {}}})),
+    ("Spec: images of 16 bits", with_network(small_spec(), augmentationConfig=DEEP)),
+    (
+        "Spec: images of 16 bits",
+        with_network(merged(small_spec(), dataset={"imageExtension": "jpg"}), augmentationConfig=DEEP),
+    ),
+    ("AugmentationConfig: outputDepth 16 is", with_network(small_spec(), augmentationConfig={"outputDepth": 16})),
+    ("Dataset: a class in a label file", merged(small_spec(), dataset={"format": "kitti", "classes": {"a b": "car"}})),
+    ("Dataset: a class in a label file", merged(small_spec(), dataset={"format": "kitti", "classes": {"a\u000b": "car"}})),
     ("Spec: queuePriorityClass is", small_spec(queuePriorityClass="high")),
     ("Spec: TAO looks for a GPU", tao_spec(resources={"gpus": 0})),
     ("Spec: TAO looks for a GPU", tao_spec(stages={"evaluate": {"resources": {"gpus": 0}}})),
@@ -197,11 +213,11 @@ def models() -> list[type[Model]]:
                     walk(annotation)
                 todo += typing.get_args(annotation)
 
-    walk(Spec)
+    walk(WrittenSpec)
     return found
 
 
-RULES = [f"{model.__name__}: {rule.message}" for model in models() for rule in model.rules]
+RULES = [f"{model.__name__.removeprefix('Written')}: {rule.message}" for model in models() for rule in model.rules]
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -226,7 +242,20 @@ async def test_a_broken_rule_is_refused_with_its_message(ground: Playground, rul
         tao_spec(),
         tao(yolov4Config={"arch": "cspdarknet_tiny", "smallGridXyExtend": 0}) | {"anchors": {"auto": {"count": 6}}},
         with_network(small_spec(anchors=None), yolov4Config=SHAPES),
-        with_network(small_spec(), augmentationConfig={"outputChannel": 1, "imageMean": {"l": 1}, "outputDepth": 16}),
+        with_network(merged(small_spec(), dataset={"imageExtension": "png"}), augmentationConfig=DEEP | {"imageMean": {"l": 1}}),
+        with_network(small_spec(), trainingConfig={"optimizer": {"rmsprop": {}}}),
+        tao(
+            nmsConfig={"inferNmsScoreBits": 8, "forceOnCpu": True},
+            trainingConfig={
+                "visualizer": {
+                    "enabled": True,
+                    "wandbConfig": {"enabled": True, "project": "plates", "tags": ["a b", "c"], "mode": "OFFLINE"},
+                    "clearmlConfig": {"project": "plates", "task": "train"},
+                },
+                "costScaling": {"enabled": False, "increment": 0.5},
+            },
+        ),
+        merged(small_spec(), dataset={"format": "kitti", "classes": {"Straßenbahn": "tram", "a'b": "car"}}),
         pruned(select={"threshold": 0.5}),
         small_spec(workspace={"volumeClaimTemplate": {"storage": "1Gi"}}),
         rate(softStartAnnealingSchedule=SCHEDULE),
@@ -254,6 +283,46 @@ async def test_a_broken_rule_is_refused_with_its_message(ground: Playground, rul
 async def test_what_keeps_the_rules_is_taken(ground: Playground, spec: dict[str, Any]) -> None:
     stored = await ground.apply(spec)
     assert Spec.model_validate(stored["spec"]) == Spec.model_validate(spec)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        small_spec(experimentSpec=None, dataset=None, anchors=None, experimentSpecFrom=CONFIG),
+        whole_spec(experimentSpec=None, experimentSpecFrom={"configMapKeyRef": {"name": "config"}}),
+        tao_spec(experimentSpec=None, dataset=None, inference=None, experimentSpecFrom=CONFIG),
+    ],
+)
+async def test_a_text_takes_the_place_of_fields(ground: Playground, spec: dict[str, Any]) -> None:
+    stored = await ground.apply(spec)
+    assert stored["spec"]["experimentSpecFrom"] == CONFIG
+    assert WrittenSpec.model_validate(stored["spec"]) == WrittenSpec.model_validate(spec)
+
+
+@pytest.mark.parametrize(
+    ("spec", "field", "character"),
+    [
+        (merged(small_spec(), dataset={"train": {"images": "a b", "labels": "c"}}), "spec.dataset.train.images", " "),
+        (merged(small_spec(), dataset={"classes": {"0": "top'left"}}), "spec.dataset.classes", "'"),
+        (merged(small_spec(), dataset={"classes": {"0": "plaque_numéro"}}), "spec.dataset.classes", "é"),
+        (tao(trainingConfig={"pretrainModelPath": "a;$(id)"}), "spec.experimentSpec.trainingConfig.pretrainModelPath", ";"),
+    ],
+)
+async def test_what_a_shell_does_not_bear_is_named(ground: Playground, spec: dict[str, Any], field: str, character: str) -> None:
+    with pytest.raises(ApiError) as error:
+        await ground.apply(spec)
+    assert error.value.status == 422
+    assert field in error.value.message
+    words = f"the character '{character}' does not survive TAO's unquoted shell command"
+    assert words in error.value.message
+    with pytest.raises(ValidationError, match=re.escape(words)):
+        WrittenSpec.model_validate(spec)
+
+
+async def test_a_line_break_is_refused_too(ground: Playground) -> None:
+    with pytest.raises(ApiError) as error:
+        await ground.apply(merged(small_spec(), dataset={"classes": {"0": "a\nb"}}))
+    assert "does not survive TAO's unquoted shell command" in error.value.message
 
 
 async def test_examples_are_taken(ground: Playground, root: Path, kubectl: Kubectl) -> None:
@@ -307,7 +376,7 @@ async def test_defaults_materialise(ground: Playground) -> None:
     assert spec["suspend"] is False
     assert spec["retry"] == {"limit": 3, "backoffSeconds": 10}
     assert spec["workspace"]["mountPath"] == "/workspace"
-    assert spec["train"] == {"checkpoint": "best"}
+    assert spec["train"] == {"checkpoint": "best", "useAmp": False}
     assert spec["prune"]["pruningGranularity"] == 8
     assert spec["experimentSpec"]["nmsConfig"]["topK"] == 200
     assert spec["export"]["dataType"] == "int8"

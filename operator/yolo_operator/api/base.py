@@ -6,23 +6,59 @@ A cross-field rule is written once as a `Rule`: the CEL half goes into the CRD, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
 from pydantic.alias_generators import to_camel
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from pydantic_core import CoreSchema, core_schema
 
-# What TAO's inner, unquoted shell command bears (contract §0): a path or name outside of it is refused where it is written.
-SAFE_PATH = r"^[A-Za-z0-9._/-]+$"
-SAFE_NAME = r"^[A-Za-z0-9._-]+$"
 DNS_LABEL = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
 DNS_SUBDOMAIN = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"
 
-SafePath = Annotated[str, Field(pattern=SAFE_PATH, min_length=1, max_length=512)]
+
+@dataclass(frozen=True, slots=True)
+class Unquoted:
+    """Of strings that TAO puts into a shell command without quotes (contract §0): what it would not bear is refused by name."""
+
+    allowed: str
+    """The inside of a character class."""
+
+    def check(self, value: str) -> str:
+        """The value, when the shell bears it."""
+        if bad := re.search(self._forbidden, value):
+            raise ValueError(f"the character '{bad.group()}' {self._why}")
+        return value
+
+    @property
+    def _forbidden(self) -> str:
+        return f"[^{self.allowed}]"
+
+    @property
+    def _why(self) -> str:
+        return f"does not survive TAO's unquoted shell command; take {self.allowed}"
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """The string's own checks, then this one."""
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """The same as a rule of the API server."""
+        rule = {
+            "rule": f"!self.matches('{self._forbidden}')",
+            # Where the character is a line break the expression's result is not used.
+            "message": f"a character {self._why}",
+            "messageExpression": f"\"the character '\" + self.find('{self._forbidden}') + \"' {self._why}\"",
+        }
+        return {**handler(schema), "x-kubernetes-validations": [rule]}
+
+
+SafePath = Annotated[str, Field(min_length=1, max_length=512), Unquoted("A-Za-z0-9._/-")]
 """A path inside the workspace (relative), or an absolute path in the container."""
-SafeName = Annotated[str, Field(pattern=SAFE_NAME, min_length=1, max_length=63)]
+SafeName = Annotated[str, Field(min_length=1, max_length=63), Unquoted("A-Za-z0-9._-")]
 ObjectName = Annotated[str, Field(pattern=DNS_SUBDOMAIN, min_length=1, max_length=253)]
 Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti|P|Pi)?$", max_length=32)]
 

@@ -14,7 +14,7 @@ import yaml
 
 from yolo_operator.api import resource
 from yolo_operator.api.base import Model
-from yolo_operator.api.spec import Spec
+from yolo_operator.api.spec import WrittenSpec
 from yolo_operator.api.status import Status
 
 Schema = dict[str, Any]
@@ -126,7 +126,7 @@ def custom_resource_definition() -> Schema:
                                 "apiVersion": {"type": "string"},
                                 "kind": {"type": "string"},
                                 "metadata": {"type": "object"},
-                                "spec": structural(Spec),
+                                "spec": structural(WrittenSpec),
                                 "status": structural(Status),
                             },
                             # The experiment's name becomes part of Job names and label values.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
@@ -15,6 +16,15 @@ class LabelFormat(StrEnum):
 
     KITTI = "kitti"
     DARKNET = "darknet"
+
+
+class ImageExtension(StrEnum):
+    """What image files are called; TAO's loader takes lower case only."""
+
+    PNG = "png"
+    JPG = "jpg"
+    JPEG = "jpeg"
+    BMP = "bmp"
 
 
 class LabelledImages(Model):
@@ -45,12 +55,22 @@ class Dataset(Model):
     """Images without labels: the input of `inference`."""
     classes: Annotated[dict[str, SafeName], Field(min_length=1, max_length=256)]
     """Label file's class (darknet: the id, kitti: the name) to the model's class."""
+    include_difficult_in_training: bool = False
+    """Also train on objects whose KITTI occlusion is not 0."""
+    image_extension: ImageExtension | None = None
+    """Needed with images of 16 bits, which must be png; else the files' own."""
 
     rules: ClassVar = (
         Rule(
             cel="self.format != 'darknet' || self.classes.all(k, k.matches('^[0-9]+$'))",
             message="darknet labels name classes by id: the keys must be whole numbers",
             check=lambda d: d.format is not LabelFormat.DARKNET or all(key.isdecimal() for key in d.classes),
+            field=".classes",
+        ),
+        Rule(
+            cel="self.classes.all(k, k.matches('^[^\\\\s\\\\x00-\\\\x1f\"]{1,63}$'))",
+            message="a class in a label file is one word: the keys must have 1 to 63 characters, no blanks and no quotes",
+            check=lambda d: all(re.fullmatch(r"[^\s\x00-\x1f\"]{1,63}", key, re.ASCII) for key in d.classes),
             field=".classes",
         ),
         Rule(

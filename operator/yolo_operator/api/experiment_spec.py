@@ -6,24 +6,45 @@ Field by field after contract §2. Python names are TAO's own text names, so tha
 
 from __future__ import annotations
 
+import math
+import struct
 from enum import StrEnum
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from yolo_operator.api.base import Model, Rule, SafeName, SafePath, at_most_one, exactly_one
+from yolo_operator.api.base import Model, ObjectName, Rule, SafeName, SafePath, at_most_one, exactly_one
 
 _NUMBER = r"[0-9]+(\.[0-9]+)?"
 _PAIR = rf"\(\s*{_NUMBER}\s*,\s*{_NUMBER}\s*\)"
 ANCHORS = rf"^\s*\[\s*{_PAIR}(\s*,\s*{_PAIR})*\s*,?\s*\]\s*$"
 
 AnchorShape = Annotated[str, Field(pattern=ANCHORS, max_length=512)]
+
+
+def single(value: Any) -> Any:
+    """The nearest float of 32 bits in its shortest spelling: TAO reads no more than that. What is no number stays."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    try:
+        packed = struct.pack("f", value)
+    except OverflowError:
+        return math.inf
+    (nearest,) = struct.unpack("f", packed)
+    spellings = (float(f"{nearest:.{digits}g}") for digits in range(6, 10))
+    return next((number for number in spellings if struct.pack("f", number) == packed), nearest)
+
+
+SINGLE = BeforeValidator(single)  # after the bounds, which else are lost to the schema
 Unit = Annotated[float, Field(ge=0, le=1)]
-PositiveUnit = Annotated[float, Field(gt=0, le=1)]
 OpenUnit = Annotated[float, Field(gt=0, lt=1)]
-Extend = Annotated[float, Field(ge=0, le=0.3)]
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
+# What TAO's messages hold, in 32 bits:
+Unit32 = Annotated[float, Field(ge=0, le=1), SINGLE]
+PositiveUnit32 = Annotated[float, Field(gt=0, le=1), SINGLE]
+OpenUnit32 = Annotated[float, Field(gt=0, lt=1), SINGLE]
+Extend32 = Annotated[float, Field(ge=0, le=0.3), SINGLE]
+Positive32 = Annotated[float, Field(gt=0), SINGLE]
+NonNegative32 = Annotated[float, Field(ge=0), SINGLE]
 Count = Annotated[int, Field(ge=1, le=4294967295)]
 Uint32 = Annotated[int, Field(ge=0, le=4294967295)]
 
@@ -68,26 +89,26 @@ class Yolov4Config(Model):
     """Anchors of the middle scale, in network pixels."""
     small_anchor_shape: AnchorShape | None = None
     """Anchors of the finest scale, in network pixels; absent with cspdarknet_tiny."""
-    box_matching_iou: PositiveUnit = 0.25
+    box_matching_iou: PositiveUnit32 = 0.25
     """An anchor whose IoU with a box is at least this is a positive."""
-    matching_neutral_box_iou: Annotated[float, Field(gt=0.25, le=1)] = 0.5
+    matching_neutral_box_iou: Annotated[float, Field(gt=0.25, le=1), SINGLE] = 0.5
     """A prediction whose IoU with a box is above this is no negative."""
     arch: Arch
     """The backbone."""
     nlayers: Uint32 | None = None
     """Depth of resnet (10, 18, 34, 50, 101), vgg (16, 19), darknet and cspdarknet (19, 53)."""
-    arch_conv_blocks: Uint32 | None = None
+    arch_conv_blocks: Annotated[int, Field(ge=0, le=2)] | None = None
     """Read by TAO and unused in v4."""
-    loss_loc_weight: Positive = 1.0
+    loss_loc_weight: Positive32 = 1.0
     """Weight of the box loss. TAO takes 0 when unset and then learns no boxes: here it must be above 0."""
-    loss_neg_obj_weights: Positive = 1.0
+    loss_neg_obj_weights: Positive32 = 1.0
     """Weight of the objectness loss where there is no object."""
-    loss_class_weights: Positive = 1.0
+    loss_class_weights: Positive32 = 1.0
     """Weight of the class loss."""
-    label_smoothing: Extend = 0.0
-    focal_loss_alpha: Annotated[float, Field(ge=0, lt=1)] | None = None
+    label_smoothing: Extend32 = 0.0
+    focal_loss_alpha: Annotated[float, Field(ge=0, lt=1), SINGLE] | None = None
     """Focal loss is active only when alpha and gamma are both above 0."""
-    focal_loss_gamma: NonNegative | None = None
+    focal_loss_gamma: NonNegative32 | None = None
     freeze_blocks: Annotated[list[Annotated[int, Field(ge=0, le=5)]], Field(max_length=6)] | None = None
     """Backbone blocks whose weights stay as they are. `[0]` really freezes block 0."""
     freeze_bn: bool = False
@@ -96,9 +117,9 @@ class Yolov4Config(Model):
     """ReLU in place of the backbone's own activation."""
     activation: SafeName | None = None
     """Activation of the backbone: leaky_relu, mish, relu."""
-    big_grid_xy_extend: Extend = 0.05
-    mid_grid_xy_extend: Extend = 0.1
-    small_grid_xy_extend: Extend = 0.2
+    big_grid_xy_extend: Extend32 = 0.05
+    mid_grid_xy_extend: Extend32 = 0.1
+    small_grid_xy_extend: Extend32 = 0.2
 
     rules: ClassVar = (
         Rule(
@@ -128,11 +149,11 @@ class Yolov4Config(Model):
 class SoftStartAnnealingSchedule(Model):
     """Linear warm-up, a plateau, then exponential decay from `annealing` on."""
 
-    min_learning_rate: Positive
-    max_learning_rate: Positive
-    soft_start: Unit
+    min_learning_rate: Positive32
+    max_learning_rate: Positive32
+    soft_start: Unit32
     """Part of the training spent warming up."""
-    annealing: Unit
+    annealing: Unit32
     """Part of the training after which the rate decays."""
 
     rules: ClassVar = (
@@ -154,9 +175,9 @@ class SoftStartAnnealingSchedule(Model):
 class SoftStartCosineAnnealingSchedule(Model):
     """Linear warm-up, then a cosine that TAO does not rescale: with softStart 0.3 it ends at about 21 % of the maximum."""
 
-    max_learning_rate: Positive
-    soft_start: Unit
-    min_learning_rate: Positive
+    max_learning_rate: Positive32
+    soft_start: Unit32
+    min_learning_rate: Positive32
 
     rules: ClassVar = (SoftStartAnnealingSchedule.rules[0],)
 
@@ -182,7 +203,7 @@ class Regularizer(Model):
     """`regularizer`. L1 drives channels towards zero, which pruning then removes."""
 
     type: RegularizerType
-    weight: OpenUnit | None = None
+    weight: OpenUnit32 | None = None
 
     rules: ClassVar = (
         Rule(
@@ -197,43 +218,106 @@ class Regularizer(Model):
 class Adam(Model):
     """Adam."""
 
-    epsilon: Positive = 1e-7
-    beta1: OpenUnit = 0.9
-    beta2: OpenUnit = 0.999
+    epsilon: Positive32 = 1e-7
+    beta1: OpenUnit32 = 0.9
+    beta2: OpenUnit32 = 0.999
     amsgrad: bool = False
 
 
 class Sgd(Model):
     """Stochastic gradient descent."""
 
-    momentum: NonNegative = 0.9
+    momentum: NonNegative32 = 0.9
     nesterov: bool = False
 
 
+class Rmsprop(Model):
+    """RMSProp. TAO crashes while it checks it, so it is for the open toolkit alone."""
+
+    rho: OpenUnit32 = 0.9
+    momentum: NonNegative32 = 0.0
+    epsilon: Positive32 = 1e-7
+    centered: bool = False
+
+
 class Optimizer(Model):
-    """`optimizer`: one of them. TAO's rmsprop crashes in its own validation and is left out."""
+    """`optimizer`: one of them."""
 
     adam: Adam | None = None
     sgd: Sgd | None = None
+    rmsprop: Rmsprop | None = None
 
-    rules: ClassVar = (exactly_one("adam", "sgd"),)
+    rules: ClassVar = (exactly_one("adam", "sgd", "rmsprop"),)
+
+
+class CostScaling(Model):
+    """`cost_scaling`: read by TAO and unused in v4."""
+
+    enabled: bool | None = None
+    initial_exponent: float | None = None
+    increment: float | None = None
+    decrement: float | None = None
+
+
+class Monitor(StrEnum):
+    """What early stopping looks at; TAO takes nothing else."""
+
+    LOSS = "loss"
 
 
 class EarlyStopping(Model):
     """`early_stopping`."""
 
-    monitor: Annotated[str, Field(pattern="^loss$", max_length=4)] = "loss"
-    """TAO accepts `loss` only."""
-    min_delta: NonNegative
+    monitor: Monitor = Monitor.LOSS
+    min_delta: NonNegative32
     patience: Count
 
 
+Words = Annotated[str, Field(max_length=256)]
+Tags = Annotated[list[Annotated[str, Field(min_length=1, max_length=64)]], Field(max_length=16)]
+
+
+class WandbMode(StrEnum):
+    """Where Weights & Biases writes."""
+
+    ONLINE = "ONLINE"
+    OFFLINE = "OFFLINE"
+    DISABLED = "DISABLED"
+
+
+class WandbConfig(Model):
+    """`wandb_config`: Weights & Biases. TAO's `key` is not here: a secret has no place in an object (see the user guide)."""
+
+    enabled: bool = False
+    project: Words | None = None
+    entity: Words | None = None
+    reinit: bool | None = None
+    name: Words | None = None
+    tags: Tags | None = None
+    wandb_dir: SafePath | None = None
+    notes: Words | None = None
+    mode: WandbMode | None = None
+
+
+class ClearmlConfig(Model):
+    """`clearml_config`: ClearML, which finds its credentials in the environment."""
+
+    project: Words | None = None
+    task: Words | None = None
+    tags: Tags | None = None
+    reuse_last_task_id: bool | None = None
+    continue_last_task: bool | None = None
+    deferred_init: bool | None = None
+
+
 class Visualizer(Model):
-    """`visualizer`: TensorBoard."""
+    """`visualizer`: TensorBoard, Weights & Biases, ClearML. Trouble with the latter two is only a warning to TAO."""
 
     enabled: bool = False
     num_images: Uint32 | None = None
     weight_histograms: bool | None = None
+    wandb_config: WandbConfig | None = None
+    clearml_config: ClearmlConfig | None = None
 
 
 class TrainingConfig(Model):
@@ -260,6 +344,7 @@ class TrainingConfig(Model):
     model_ema: bool | None = None
     """Moving average of the weights is what is validated and saved."""
     visualizer: Visualizer | None = None
+    cost_scaling: CostScaling | None = None
 
     rules: ClassVar = (
         at_most_one("pretrain_model_path", "pruned_model_path"),
@@ -285,18 +370,22 @@ class EvalConfig(Model):
     average_precision_mode: AveragePrecisionMode = AveragePrecisionMode.SAMPLE
     batch_size: Count
     """Also used by inference."""
-    matching_iou_threshold: PositiveUnit = 0.5
+    matching_iou_threshold: PositiveUnit32 = 0.5
     visualize_pr_curve: bool | None = None
 
 
 class NmsConfig(Model):
     """`nms_config`: non-maximum suppression."""
 
-    confidence_threshold: PositiveUnit = 0.001
+    confidence_threshold: PositiveUnit32 = 0.001
     """TAO accepts 0 and then counts objects it never found as found: here it must be above 0."""
-    clustering_iou_threshold: PositiveUnit = 0.5
+    clustering_iou_threshold: PositiveUnit32 = 0.5
     top_k: Count = 200
     """Boxes kept per image. TAO accepts 0 and then finds nothing."""
+    infer_nms_score_bits: Annotated[int, Field(ge=0, le=10)] | None = None
+    """Bits of a score in TensorRT's plugin; written into the exported model. 0: its own choice."""
+    force_on_cpu: bool | None = None
+    """TAO 3.21.11 then suppresses on the CPU; TAO 5.0 reads it and decides by itself."""
 
 
 Side = Annotated[int, Field(ge=32, le=4096, multiple_of=32)]
@@ -311,17 +400,17 @@ class AugmentationConfig(Model):
     output_channel: Annotated[int, Field(ge=1, le=3)] = 3
     """3 (RGB) or 1 (gray)."""
     output_depth: Annotated[int, Field(ge=8, le=16)] | None = None
-    hue: Unit = 0.1
-    saturation: Annotated[float, Field(ge=1)] = 1.5
-    exposure: Annotated[float, Field(ge=1)] = 1.5
-    vertical_flip: Unit = 0.0
-    horizontal_flip: Unit = 0.5
-    jitter: Unit = 0.3
-    randomize_input_shape_period: Uint32 = 0
+    hue: Unit32 = 0.1
+    saturation: Annotated[float, Field(ge=1), SINGLE] = 1.5
+    exposure: Annotated[float, Field(ge=1), SINGLE] = 1.5
+    vertical_flip: Unit32 = 0.0
+    horizontal_flip: Unit32 = 0.5
+    jitter: Unit32 = 0.3
+    randomize_input_shape_period: Annotated[int, Field(ge=0, le=2147483647)] = 0
     """Batches between changes of the input's shape (0.6 to 1.5 times the output size); 0: never. Memory peaks at 2.25 times."""
-    mosaic_prob: Unit = 0.5
-    mosaic_min_ratio: Annotated[float, Field(gt=0, lt=0.5)] = 0.2
-    image_mean: Annotated[dict[str, NonNegative], Field(max_length=3)] | None = None
+    mosaic_prob: Unit32 = 0.5
+    mosaic_min_ratio: Annotated[float, Field(gt=0, lt=0.5), SINGLE] = 0.2
+    image_mean: Annotated[dict[str, NonNegative32], Field(max_length=3)] | None = None
     """Means by channel: keys r, g, b, or l for one channel."""
 
     rules: ClassVar = (
@@ -338,6 +427,12 @@ class AugmentationConfig(Model):
             field=".outputDepth",
         ),
         Rule(
+            cel="!has(self.outputDepth) || self.outputDepth != 16 || self.outputChannel == 1",
+            message="outputDepth 16 is for gray images: set outputChannel to 1",
+            check=lambda a: a.output_depth != 16 or a.output_channel == 1,
+            field=".outputDepth",
+        ),
+        Rule(
             # TAO takes 0 for a key that is missing.
             cel="!has(self.imageMean) || (self.outputChannel == 1 ? self.imageMean.size() == 1 && 'l' in self.imageMean"
             " : self.imageMean.size() == 3 && ['r', 'g', 'b'].all(k, k in self.imageMean))",
@@ -351,7 +446,7 @@ class AugmentationConfig(Model):
 class ClassWeightingConfig(Model):
     """`class_weighting_config`: loss weights by class, 1 unless given."""
 
-    class_weighting: Annotated[dict[str, NonNegative], Field(max_length=256)] | None = None
+    class_weighting: Annotated[dict[str, NonNegative32], Field(max_length=256)] | None = None
     enable_auto: bool | None = None
 
 
@@ -365,7 +460,7 @@ class FlipPair(Model):
 class OpenConfig(Model):
     """What only the open toolkit knows (`open_config`); an error with a TAO profile."""
 
-    width_multiplier: PositiveUnit = 1.0
+    width_multiplier: PositiveUnit32 = 1.0
     """Channels of every layer, relative to the standard network."""
     flip_pairs: Annotated[list[FlipPair], Field(max_length=64)] | None = None
     """Classes that swap on a horizontal flip, for example left and right corners."""
@@ -382,3 +477,16 @@ class ExperimentSpec(Model):
     augmentation_config: AugmentationConfig
     class_weighting_config: ClassWeightingConfig | None = None
     open_config: OpenConfig | None = None
+
+
+class ConfigMapKeyRef(Model):
+    """A key of a ConfigMap in the experiment's namespace."""
+
+    name: ObjectName
+    key: Annotated[str, Field(pattern=r"^[-._a-zA-Z0-9]+$", min_length=1, max_length=253)] = "config.txt"
+
+
+class ExperimentSpecSource(Model):
+    """Where TAO's own text of an experiment spec is."""
+
+    config_map_key_ref: ConfigMapKeyRef

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from yolo_operator.api import gate_rules, profile_rules
-from yolo_operator.api.base import Model, ObjectName, Rule
+from yolo_operator.api import experiment_spec_rules, gate_rules, profile_rules
+from yolo_operator.api.base import Model, ObjectName, Rule, exactly_one
 from yolo_operator.api.dataset import Dataset
 from yolo_operator.api.delivery import Export, Inference
-from yolo_operator.api.experiment_spec import ExperimentSpec
+from yolo_operator.api.experiment_spec import ExperimentSpec, ExperimentSpecSource
 from yolo_operator.api.gates import Gates
 from yolo_operator.api.pods import Resources, Retry, Scheduling, SecurityContext, StageOverrides
 from yolo_operator.api.pretrained import Pretrained
@@ -26,7 +27,7 @@ def _known_classes(dataset: Dataset, rounds: Rounds) -> bool:
 
 
 class Spec(Model):
-    """One YOLOv4 experiment."""
+    """One YOLOv4 experiment, whole."""
 
     toolkit: Toolkit
     workspace: Workspace
@@ -137,6 +138,7 @@ class Spec(Model):
             field=".pretrained",
         ),
         *profile_rules.RULES,
+        *experiment_spec_rules.RULES,
         Rule(
             cel="!has(self.queuePriorityClass) || has(self.queueName)",
             message="queuePriorityClass is Kueue's: set queueName, or use scheduling.priorityClassName",
@@ -158,10 +160,48 @@ class Spec(Model):
         return self.retrain.enable_qat if self.qat is None else self.qat is not Qat.OFF
 
 
+_ELSEWHERE = {"experimentSpec": "experiment_spec", "dataset": "dataset"}
+
+
+def _once_known(rule: Rule) -> Rule:
+    """The rule, holding while a field that it reads stands elsewhere: it is checked again when the text is read."""
+    fields = {field: name for field, name in _ELSEWHERE.items() if re.search(rf"self\.\??{field}\b", rule.cel)}
+    if not fields:
+        return rule
+    return rule._replace(
+        cel=f"{' || '.join(f'!has(self.{field})' for field in fields)} || ({rule.cel})",
+        check=lambda spec: any(getattr(spec, name) is None for name in fields.values()) or rule.check(spec),
+    )
+
+
+class WrittenSpec(Spec):
+    """One YOLOv4 experiment."""
+
+    # As a person writes it: experiment spec and data may stand elsewhere, in a text that has to be read first. Before that it is
+    # a Spec only as far as the rest goes; `toolkit.importing.resolve` makes a whole one of it.
+    dataset: Dataset | None = None  # type: ignore[assignment]
+    """With experimentSpecFrom it may be left out: then it is what the text's dataset_config says."""
+    experiment_spec: ExperimentSpec | None = None  # type: ignore[assignment]
+    """Exactly one of it and experimentSpecFrom."""
+    experiment_spec_from: ExperimentSpecSource | None = None
+    """TAO's experiment spec as its own text (config.txt), which is run as it is."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        exactly_one("experiment_spec", "experiment_spec_from"),
+        Rule(
+            cel="has(self.dataset) || has(self.experimentSpecFrom)",
+            message="dataset says where images and labels are: only a text (experimentSpecFrom) can say it in its place",
+            check=lambda s: s.dataset is not None or s.experiment_spec_from is not None,
+        ),
+        *(_once_known(rule) for rule in Spec.rules),
+    )
+
+
 def parse_spec(raw: dict[str, Any]) -> Spec:
-    """The spec as a model. Fields have the API server's names, and no others.
+    """The spec as a model; a `WrittenSpec` where it refers to a text. Fields have the API server's names, and no others.
 
     Raises:
         pydantic.ValidationError: with the path of each wrong field.
     """
-    return Spec.model_validate(raw, by_alias=True, by_name=False)
+    model = WrittenSpec if raw.get("experimentSpecFrom") is not None else Spec
+    return model.model_validate(raw, by_alias=True, by_name=False)

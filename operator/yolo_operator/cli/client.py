@@ -62,6 +62,13 @@ class Cluster:
             )  # fmt: skip
         return stored
 
+    def config_map(self, name: str) -> dict[str, str]:
+        """The data of a ConfigMap."""
+        with _explained(f'ConfigMap "{name}" is not in namespace "{self.namespace}"'):
+            timeout = (_CONNECT_SECONDS, _READ_SECONDS)
+            found = self._core.read_namespaced_config_map(name, self.namespace, _request_timeout=timeout)
+        return dict(found.data or {})
+
     def list(self, *, all_namespaces: bool = False) -> list[Object]:
         """All experiments of the namespace, or of the cluster."""
         timeout = (_CONNECT_SECONDS, _READ_SECONDS)

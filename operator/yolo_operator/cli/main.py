@@ -15,8 +15,10 @@ from rich.live import Live
 
 from yolo_operator.cli import control, files, results, tables, view
 from yolo_operator.cli.client import Cluster, ClusterError
+from yolo_operator.cli.importing import import_
 from yolo_operator.cli.options import cluster_options
 from yolo_operator.cli.output import emit, output_option
+from yolo_operator.cli.render import render_command
 from yolo_operator.cli.summary import Object, summarise
 from yolo_operator.cli.validate import experiments, problems
 from yolo_operator.cli.words import StageKey, outcome, outcome_message
@@ -162,7 +164,7 @@ def _validate_one(file: str, document: Object) -> int:
     return 1 if found else 0
 
 
-for command in (*control.COMMANDS, *files.COMMANDS, *results.COMMANDS):
+for command in (*control.COMMANDS, *files.COMMANDS, *results.COMMANDS, import_, render_command):
     main.add_command(command)
 
 

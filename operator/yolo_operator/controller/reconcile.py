@@ -15,6 +15,7 @@ from yolo_operator.api.status import Progress, StageState
 from yolo_operator.controller.cache import Cache, ExperimentRow, Key
 from yolo_operator.controller.queued import QueueReasons
 from yolo_operator.controller.recorder import Recorder
+from yolo_operator.controller.sources import MISSING_SECONDS, SourceError, Sources
 from yolo_operator.kube import job as kube_job
 from yolo_operator.kube.claim import claim_manifest
 from yolo_operator.kube.cluster import CLAIMS, DEVICE_TEMPLATES, EXPERIMENTS, JOBS, PODS, Cluster, Kind, Object
@@ -71,9 +72,11 @@ class Reconciler:
     """Live progress by `namespace/job`."""
     _runner_seen: dict[str, datetime] = field(default_factory=dict)
     _queue_reasons: QueueReasons = field(init=False)
+    _sources: Sources = field(init=False)
 
     def __post_init__(self) -> None:
         self._queue_reasons = QueueReasons(self.cluster, self.clock)
+        self._sources = Sources(self.cluster, self.clock)
 
     async def reconcile(self, key: Key) -> float | None:
         """Look at an experiment; seconds until it wants to be looked at again, if by itself.
@@ -88,12 +91,17 @@ class Reconciler:
         if row.experiment is None:
             await self._patch_status(row, refused(row.status, row.generation, "InvalidSpec", row.problem, self.clock()))
             return None
-        decision, observed = await self._decide(row, row.experiment)
+        try:
+            experiment = await self._sources.whole(row.experiment)
+        except SourceError as error:
+            await self._report_rejection(row, error.reason, str(error), accepted=False)
+            return MISSING_SECONDS
+        decision, observed = await self._decide(row, experiment)
         refusals: dict[str, tuple[str, str]] = {}
         refusal: ApiError | NameTaken | None = None
         for action in decision.actions:
             try:
-                await self._execute(row.experiment, action)
+                await self._execute(experiment, action)
             except (ApiError, NameTaken) as error:
                 told = _refusal(error)
                 if told is None:
@@ -104,17 +112,21 @@ class Reconciler:
                 refusals[action.name], refusal = told, error
         if refusals:
             # What was judged in this look is recorded all the same; only the attempts that do not exist are taken back.
-            decision = plan(row.experiment, replace(observed, refused=refusals), self.clock())
+            decision = plan(experiment, replace(observed, refused=refusals), self.clock())
         if await self._patch_status(row, decision.status.dump()):
-            self.recorder.record(row.experiment, notices(row.experiment.status, decision.status))
+            self.recorder.record(experiment, notices(experiment.status, decision.status))
         if refusal is not None:
             raise refusal
-        return self._next_look(decision)
+        return self._next_look(row.experiment, decision)
 
-    def _next_look(self, decision: Plan) -> float | None:
-        """Seconds: when the plan wants it, and now and then while a queue holds a Job."""
+    def _next_look(self, experiment: Experiment, decision: Plan) -> float | None:
+        """Seconds: when the plan wants it, now and then while a queue holds a Job, and where a text may have changed."""
         queued = any(record.state is StageState.QUEUED for record in decision.status.stages or ())
-        wanted = [decision.requeue_seconds, self._queue_reasons.interval() if queued else None]
+        wanted = [
+            decision.requeue_seconds,
+            self._queue_reasons.interval() if queued else None,
+            self._sources.interval(experiment),
+        ]
         return min((seconds for seconds in wanted if seconds is not None), default=None)
 
     async def _decide(self, row: ExperimentRow, experiment: Experiment) -> tuple[Plan, Observed]:
@@ -228,9 +240,9 @@ class Reconciler:
         self.cache.put_experiment(stored)
         return True
 
-    async def _report_rejection(self, row: ExperimentRow, reason: str, message: str) -> None:
-        """The cluster does not take what the plan wants: quota, admission policy, a name in use. A person should know."""
-        status = refused(row.status, row.generation, reason, message, self.clock(), accepted=True)
+    async def _report_rejection(self, row: ExperimentRow, reason: str, message: str, *, accepted: bool = True) -> None:
+        """There is nothing to plan from, or the cluster does not take what the plan wants: quota, policy, a name in use."""
+        status = refused(row.status, row.generation, reason, message, self.clock(), accepted=accepted)
         if await self._patch_status(row, status) and row.experiment is not None:
             self.recorder.record(row.experiment, [Notice(EventKind.WARNING, reason, message[:1024])])
 

@@ -97,6 +97,8 @@ class Dialect(ABC):
     """Backbones with their numbers of layers; None: all that the experiment spec has."""
     open_config: bool = False
     """Whether its experiment spec has the section `open_config`."""
+    rmsprop: bool = False
+    """Whether it can train with RMSProp."""
     default_workers: int | None = None
     """Loader workers when the experiment spec names none; None: the toolkit knows best."""
     qat_on_pruned: bool

@@ -49,6 +49,7 @@ DIALECT = OpenToolkit(
     mixed_precision=False,
     architectures={"resnet": (10, 18, 34)},
     open_config=True,
+    rmsprop=True,
     qat_on_pruned=True,
     saves_last_epoch=True,
     evaluates_export=True,

@@ -222,6 +222,8 @@ class ToolkitStage(Stage):
         self.check()
         offset, kills = file_size(self.expect.get("statusFile", "")), memory_kills()
         self.known["exitCode"] = code = self.run()
+        for path in [item["path"] for item in self.expect.get("files", []) if item.get("maskKey") and file_size(item["path"])]:
+            write_atomically(path, self.mask(read_text(path)).encode())  # the toolkit wrote it in clear, even if it failed then
         if self.stopped:
             self.known["metrics"] = self.numbers
             raise self.where_it_stood()
@@ -421,8 +423,6 @@ class ToolkitStage(Stage):
         """Where an output lies that holds something: a file, or a directory with enough files."""
         paths: List[str] = [item["path"], *item.get("alternatives", [])]
         for path in paths:
-            if item.get("maskKey") and file_size(path):  # the toolkit writes it in clear
-                write_atomically(path, self.mask(read_text(path)).encode())
             if file_size(path) or len(names_in(path, item.get("suffix", ""))) >= item.get("atLeast", 1):
                 return path
         raise self.explain(0, f"no {item['path']} but " + (" ".join(names_in(os.path.dirname(item["path"]))) or "nothing"))

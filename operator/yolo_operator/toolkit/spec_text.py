@@ -9,41 +9,21 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
-from enum import StrEnum
-from typing import Any
 
-from yolo_operator.api.base import Model
+from google.protobuf import json_format
+
 from yolo_operator.api.dataset import Dataset, LabelFormat
-from yolo_operator.api.experiment_spec import (
-    ANCHORS,
-    Arch,
-    AveragePrecisionMode,
-    RegularizerType,
-    TrainingConfig,
-    Yolov4Config,
-)
+from yolo_operator.api.experiment_spec import ANCHORS, Arch, ExperimentSpec, Yolov4Config
 from yolo_operator.api.rounds import FineTune
 from yolo_operator.api.spec import Spec
 from yolo_operator.api.training import Retrain
 from yolo_operator.toolkit import text
 from yolo_operator.toolkit.dialects import dialect
 from yolo_operator.toolkit.invocation import DataPaths
+from yolo_operator.toolkit.proto.experiment_pb2 import DatasetConfig, Experiment, TrainingConfig, YOLOv4Config
 
-# Fields stand in the order in which TAO's samples have them; what is not named here follows in the model's order.
-_ORDER: dict[type[Model], tuple[str, ...]] = {
-    Yolov4Config: (
-        *("big_anchor_shape", "mid_anchor_shape", "small_anchor_shape", "box_matching_iou", "matching_neutral_box_iou"),
-        *("arch", "nlayers", "arch_conv_blocks", "activation"),
-        *("loss_loc_weight", "loss_neg_obj_weights", "loss_class_weights", "label_smoothing"),
-        *("focal_loss_alpha", "focal_loss_gamma", "big_grid_xy_extend", "mid_grid_xy_extend", "small_grid_xy_extend"),
-    ),
-    TrainingConfig: (
-        *("batch_size_per_gpu", "num_epochs", "enable_qat", "checkpoint_interval"),
-        *("n_workers", "max_queue_size", "use_multiprocessing"),
-    ),
-}
 _SIDES = re.compile(r"\(\s*([0-9.]+)\s*,\s*([0-9.]+)\s*\)")
 
 
@@ -68,20 +48,20 @@ def experiment_text(
     Raises:
         ValueError: when there are no anchors, or not the same number for every scale; when `spec.retrain` is missing.
     """
-    experiment = spec.experiment_spec
-    fields = [
-        text.Field("random_seed", experiment.random_seed),
-        *_fields("yolov4_config", _network(experiment.yolov4_config, anchors)),
-        *_fields("training_config", _training(spec, pruned_model, fine_tune)),
-        *_fields("eval_config", experiment.eval_config),
-        *_fields("nms_config", experiment.nms_config),
-        *_fields("augmentation_config", experiment.augmentation_config),
-        *_fields("class_weighting_config", experiment.class_weighting_config),
-        text.Field("dataset_config", _dataset(spec.dataset, data)),
-    ]
-    if dialect(spec.toolkit.profile).open_config:
-        fields += _fields("open_config", experiment.open_config)
-    return text.render(text.Message(tuple(fields)))
+    written = spec.experiment_spec
+    experiment = message_of(written)
+    if not dialect(spec.toolkit.profile).open_config:
+        experiment.ClearField("open_config")
+    _set_anchors(experiment.yolov4_config, written.yolov4_config, anchors)
+    _set_training(experiment.training_config, spec, pruned_model, fine_tune)
+    _set_dataset(experiment.dataset_config, spec.dataset, data)
+    return text.render(experiment)
+
+
+def message_of(model: ExperimentSpec) -> Experiment:
+    """The experiment spec alone as TAO's message; its fields have the same names."""
+    message: Experiment = json_format.ParseDict(model.model_dump(mode="json", exclude_none=True), Experiment())
+    return message
 
 
 def class_mapping(dataset: Dataset) -> dict[str, str]:
@@ -142,96 +122,53 @@ def _side(value: float) -> str:
 # --- sections ---
 
 
-def _network(config: Yolov4Config, anchors: Sequence[Sequence[float]] | None) -> Yolov4Config:
-    shapes: dict[str, str | None] = {}
+def _set_anchors(message: YOLOv4Config, config: Yolov4Config, anchors: Sequence[Sequence[float]] | None) -> None:
     if anchors is not None:
-        shapes |= {"small_anchor_shape": None, **split_anchors(anchors, config.arch)}
+        shapes = split_anchors(anchors, config.arch)
     else:
-        for name in ("big_anchor_shape", "mid_anchor_shape", "small_anchor_shape"):
-            literal = getattr(config, name)
-            shapes[name] = None if literal is None else format_anchors(parse_anchors(literal))
-        if shapes["big_anchor_shape"] is None:
+        own = {name: getattr(config, name) for name in ("big_anchor_shape", "mid_anchor_shape", "small_anchor_shape")}
+        shapes = {name: format_anchors(parse_anchors(literal)) for name, literal in own.items() if literal is not None}
+        if "big_anchor_shape" not in shapes:
             raise ValueError("the experiment spec has no anchors, and none were computed")
-    return config.model_copy(update=shapes)
+    message.ClearField("small_anchor_shape")
+    for name, shape in shapes.items():
+        setattr(message, name, shape)
 
 
-def _training(spec: Spec, pruned_model: str | None, fine_tune: FineTune | None) -> TrainingConfig:
-    config = spec.experiment_spec.training_config
-    changes: dict[str, Any] = {"enable_qat": spec.trains_with_qat}
-    if config.n_workers is None:
-        changes["n_workers"] = dialect(spec.toolkit.profile).default_workers
+def _set_training(message: TrainingConfig, spec: Spec, pruned_model: str | None, fine_tune: FineTune | None) -> None:
+    message.enable_qat = spec.trains_with_qat
+    workers = dialect(spec.toolkit.profile).default_workers
+    if not message.HasField("n_workers") and workers is not None:
+        message.n_workers = workers
     if pruned_model is not None:
         if spec.retrain is None and fine_tune is None:
             raise ValueError("a pruned model is trained again only when spec.retrain says how")
-        changes |= {"pretrain_model_path": None, "pruned_model_path": in_workspace(spec, pruned_model)}
+        message.pruned_model_path = in_workspace(spec, pruned_model)  # and with it no pretrain_model_path
         if spec.retrain is not None:
-            changes |= {"enable_qat": spec.retrains_with_qat, **_retraining(config, spec.retrain)}
-        if fine_tune is not None:
-            changes |= _retraining(config.model_copy(update=changes), fine_tune)
-    else:
-        for name in ("pretrain_model_path", "pruned_model_path"):
-            path = getattr(config, name)
-            changes[name] = None if path is None else in_workspace(spec, path)
-    return config.model_copy(update=changes)
+            message.enable_qat = spec.retrains_with_qat
+        for changes in (spec.retrain, fine_tune):
+            if changes is not None:
+                _set_retraining(message, changes)
+    elif start := message.WhichOneof("load_model"):
+        setattr(message, start, in_workspace(spec, getattr(message, start)))
 
 
-def _retraining(config: TrainingConfig, retrain: Retrain | FineTune) -> dict[str, Any]:
-    return {
-        "num_epochs": retrain.num_epochs,
-        "checkpoint_interval": retrain.checkpoint_interval or min(config.checkpoint_interval, retrain.num_epochs),
-        "batch_size_per_gpu": retrain.batch_size_per_gpu or config.batch_size_per_gpu,
-        "learning_rate": retrain.learning_rate or config.learning_rate,
-        "regularizer": retrain.regularizer or config.regularizer,
-    }
+def _set_retraining(message: TrainingConfig, retrain: Retrain | FineTune) -> None:
+    message.num_epochs = retrain.num_epochs
+    message.checkpoint_interval = retrain.checkpoint_interval or min(message.checkpoint_interval, retrain.num_epochs)
+    message.batch_size_per_gpu = retrain.batch_size_per_gpu or message.batch_size_per_gpu
+    for name in ("learning_rate", "regularizer"):
+        if (section := getattr(retrain, name)) is not None:
+            message.ClearField(name)
+            json_format.ParseDict(section.model_dump(mode="json", exclude_none=True), getattr(message, name))
 
 
-def _dataset(dataset: Dataset, data: DataPaths) -> text.Message:
-    return text.Message(
-        (
-            text.Field("data_sources", _source(data.train_labels, data.train_images)),
-            *_pseudo_labels(data),
-            text.Field("include_difficult_in_training", value=False),
-            *_fields("target_class_mapping", class_mapping(dataset)),
-            text.Field("validation_data_sources", _source(data.validation_labels, data.validation_images)),
-        )
-    )
-
-
-def _pseudo_labels(data: DataPaths) -> list[text.Field]:
-    if data.pseudo_labels is None or data.unlabelled_images is None:
-        return []
-    return [text.Field("data_sources", _source(data.pseudo_labels, data.unlabelled_images))]
-
-
-def _source(labels: str, images: str) -> text.Message:
-    return text.Message((text.Field("label_directory_path", labels), text.Field("image_directory_path", images)))
-
-
-# --- models as messages ---
-
-
-def _fields(name: str, value: Any) -> list[text.Field]:
-    """The occurrences of a field: none when it is absent, one for each item of a list or entry of a map."""
-    match value:
-        case None:
-            return []
-        case list():
-            return [field for item in value for field in _fields(name, item)]
-        case Mapping():
-            return [
-                text.Field(name, text.Message((text.Field("key", key), text.Field("value", value[key])))) for key in sorted(value)
-            ]
-        case Model():
-            return [text.Field(name, _message(value))]
-        case AveragePrecisionMode() | RegularizerType():
-            return [text.Field(name, text.Name(value.value))]
-        case StrEnum():  # an enum of ours, a string of TAO's
-            return [text.Field(name, value.value)]
-        case _:
-            return [text.Field(name, value)]
-
-
-def _message(model: Model) -> text.Message:
-    first = _ORDER.get(type(model), ())
-    names = [*first, *(name for name in type(model).model_fields if name not in first)]
-    return text.Message(tuple(field for name in names for field in _fields(name, getattr(model, name))))
+def _set_dataset(message: DatasetConfig, dataset: Dataset, data: DataPaths) -> None:
+    message.data_sources.add(label_directory_path=data.train_labels, image_directory_path=data.train_images)
+    if data.pseudo_labels is not None and data.unlabelled_images is not None:
+        message.data_sources.add(label_directory_path=data.pseudo_labels, image_directory_path=data.unlabelled_images)
+    message.validation_data_sources.add(label_directory_path=data.validation_labels, image_directory_path=data.validation_images)
+    message.target_class_mapping.update(class_mapping(dataset))
+    message.include_difficult_in_training = dataset.include_difficult_in_training
+    if dataset.image_extension is not None:
+        message.image_extension = dataset.image_extension

@@ -1,292 +1,214 @@
-"""Protobuf's text format, as far as experiment specs use it: a small tree, its printer and its parser.
+"""Experiment specs as protobuf text: read by protobuf's own `text_format`, printed in one canonical way.
 
-There is no schema here. A message is its fields in order; a repeated field is there several times, a map is a repeated field of
-messages with `key` and `value`. What protobuf would refuse, the parser refuses, with line and column; it knows neither
-extensions nor `Any`. Nothing is ever evaluated.
+TAO reads the text with the same parser, but takes the last of two members of a oneof, and the last of a field or map key that
+is there twice, without a word. Here that is an error. Nothing is ever evaluated.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
-MAX_DEPTH = 64
-"""Messages within messages; experiment specs need 4."""
+from google.protobuf import text_format
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
 
+from yolo_operator.toolkit.proto.experiment_pb2 import Experiment
 
-@dataclass(frozen=True, slots=True)
-class Name:
-    """A bare word: the member of an enum."""
+LONGEST = 262_144
+"""Characters of a text; the largest real experiment specs have a few thousand."""
 
-    text: str
-
-
-Scalar: TypeAlias = str | bool | int | float | Name
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """One occurrence of a field."""
-
-    name: str
-    value: Scalar | Message
+Path = tuple[str | int, ...]
+"""Of a field, in TAO's names. An element of a repeated field adds its index, an entry of a map its key."""
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
-    """Fields in the order in which they stand."""
+class Place(NamedTuple):
+    """Line and column of a text, from 1."""
 
-    fields: tuple[Field, ...] = ()
+    line: int
+    column: int
 
-    def all(self, name: str) -> list[Scalar | Message]:
-        """The values of every occurrence of a field."""
-        return [field.value for field in self.fields if field.name == name]
+    def __str__(self) -> str:
+        return f"{self.line}:{self.column}"
 
 
 class TextError(ValueError):
-    """Text that protobuf would not take either; line and column count from 1."""
+    """Text that is no experiment spec; line and column count from 1."""
 
     def __init__(self, line: int, column: int, message: str) -> None:
         super().__init__(f"{line}:{column}: {message}")
-        self.line = line
-        self.column = column
+        self.place = Place(line, column)
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """An experiment spec and where in its text each field stands."""
+
+    experiment: Experiment
+    places: dict[Path, Place] = field(default_factory=dict)
+
+    def place(self, *path: str | int) -> Place:
+        """Of a field; of the nearest message around it when the text doesn't have it."""
+        for length in range(len(path), 0, -1):
+            if path[:length] in self.places:
+                return self.places[path[:length]]
+        return Place(1, 1)
+
+
+def parse(text: str) -> Parsed:
+    """What a text says.
+
+    Raises:
+        TextError: where protobuf doesn't understand it, or where it says a thing twice.
+    """
+    if len(text) > LONGEST:
+        raise TextError(1, 1, f"the text has {len(text)} characters, the limit is {LONGEST}")
+    experiment = Experiment()
+    try:
+        text_format.Parse(text, experiment)
+        places = _places(text)
+    except text_format.ParseError as error:
+        raise _explained(error, text) from None
+    return Parsed(experiment, places)
 
 
 # --- printer ---
 
-_NAMED_ESCAPES = {"\n": "\\n", "\t": "\\t", "\r": "\\r", '"': '\\"', "\\": "\\\\"}
+_POWER = re.compile(r"^(\s*\w+: -?[0-9.]+)e([-+])0*([0-9]+)$", re.MULTILINE)
 
 
-def render(message: Message, indent: int = 0) -> str:
-    """The canonical text: one field a line, two spaces a level, a newline at the end unless it is empty."""
-    return "".join(f"{' ' * indent}{_render_field(field, indent)}\n" for field in message.fields)
+def render(message: Message) -> str:
+    """The canonical text: one field a line, two blanks a level, maps in the order of their keys, a newline at the end."""
+    return _POWER.sub(_short_power, text_format.MessageToString(message, as_utf8=True))
 
 
 def number(value: float) -> str:
     """The shortest text that reads back as the same number: 80, 0.5, 1e-7."""
-    if isinstance(value, int):
-        return str(value)
-    if not math.isfinite(value):
-        return str(value)
     mantissa, exponent, power = repr(value).partition("e")
     return f"{mantissa}e{int(power)}" if exponent else mantissa
 
 
-def quote(value: str) -> str:
-    """A string literal; what is printable stays readable."""
-    return '"' + "".join(_escaped(character) for character in value) + '"'
+def _short_power(match: re.Match[str]) -> str:
+    sign = "-" if match[2] == "-" else ""
+    return f"{match[1]}e{sign}{match[3]}"
 
 
-def _render_field(field: Field, indent: int) -> str:
-    match field.value:
-        case Message() as inner:
-            return f"{field.name} {{\n{render(inner, indent + 2)}{' ' * indent}}}"
-        case Name(text):
-            value = text
-        case bool() as flag:
-            value = "true" if flag else "false"
-        case str() as string:
-            value = quote(string)
-        case number_:
-            value = number(number_)
-    return f"{field.name}: {value}"
+# --- errors ---
+
+_MESSAGE_TYPE = re.compile(r'[Mm]essage type "yolo_operator\.([\w.]+)"')
+_ONEOF = re.compile(r'Field "(?P<field>[\w.]+)" is specified along with field "(?P<other>[\w.]+)"')
+_TWICE = re.compile(r'should not have multiple "(?P<field>[\w.]+)" fields')
 
 
-def _escaped(character: str) -> str:
-    if character in _NAMED_ESCAPES:
-        return _NAMED_ESCAPES[character]
-    if character.isprintable():
-        return character
-    return "".join(f"\\{byte:03o}" for byte in character.encode())
+def _explained(error: text_format.ParseError, text: str) -> TextError:
+    line, column = error.GetLine() or 1, error.GetColumn() or 1
+    lines = text.split("\n")
+    # protobuf puts position and line before what it has to say.
+    said = str(error).removeprefix(f"{line}:{column} : ").removeprefix(f"'{lines[line - 1]}': ")
+    if match := _ONEOF.search(said):
+        field_, other = (match[name].rpartition(".")[2] for name in ("field", "other"))
+        said = f"{field_} excludes {other}, which is there already: TAO would take the last of them in silence"
+    elif match := _TWICE.search(said):
+        said = f"{match['field'].rpartition('.')[2]} is there twice: TAO would take the last in silence"
+    else:
+        said = _MESSAGE_TYPE.sub(r"\1", said).replace("yolo_operator.", "")
+    return TextError(line, column, said)
 
 
-# --- tokens ---
+# --- places ---
 
 
-class _Token(NamedTuple):
-    kind: str
-    text: str
-    line: int
-    column: int
-
-    def error(self, message: str) -> TextError:
-        return TextError(self.line, self.column, message)
-
-    def __str__(self) -> str:
-        return f"`{self.text}`" if self.text else "the end of the text"
+def _places(text: str) -> dict[Path, Place]:
+    """Where each field stands, by protobuf's own tokens. The text is one that protobuf takes."""
+    places: dict[Path, Place] = {}
+    for path, place in _Walk(text).fields((), Experiment.DESCRIPTOR, end=""):
+        if path in places and not isinstance(path[-1], int):
+            raise TextError(*place, f"{path[-1]} is there twice: TAO would take the last in silence")
+        places[path] = place
+    return places
 
 
-_TOKENS = re.compile(
-    r"""
-    (?P<skip>\s+|\#[^\n]*)
-  | (?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')
-  | (?P<float>-?(?:(?:(?:0|[1-9][0-9]*)\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?f?
-              | (?:0|[1-9][0-9]*)(?:[eE][-+]?[0-9]+f?|f))(?![\w.]))
-  | (?P<integer>-?(?:0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)(?![\w.]))
-  | (?P<special>-(?:inf|infinity|nan)\b)
-  | (?P<word>[A-Za-z_][A-Za-z0-9_]*)
-  | (?P<mark>[][{}<>:,;])
-    """,
-    re.VERBOSE | re.ASCII,
-)
+class _Walk:
+    """Follows a valid text field by field; protobuf's parser keeps no positions."""
 
+    def __init__(self, text: str) -> None:
+        self._tokens = text_format.Tokenizer(text.split("\n"))
+        self._counts: dict[Path, int] = {}
 
-def _tokens(text: str) -> Iterator[_Token]:
-    position, line, line_start = 0, 1, 0
-    while position < len(text):
-        match = _TOKENS.match(text, position)
-        if match is None:
-            what = "a string that does not end on its line" if text[position] in "\"'" else f"`{text[position]}`"
-            raise TextError(line, position - line_start + 1, f"unexpected {what}")
-        kind, token = match.lastgroup or "", match.group()
-        if kind != "skip":
-            yield _Token(kind, token, line, position - line_start + 1)
-        if "\n" in token:
-            line += token.count("\n")
-            line_start = position + token.rfind("\n") + 1
-        position = match.end()
-    yield _Token("end", "", line, position - line_start + 1)
-
-
-# --- parser ---
-
-_CLOSING = {"{": "}", "<": ">"}
-_BOOLEANS = {"true": True, "True": True, "false": False, "False": False}
-_SPECIAL_FLOATS = {"inf": math.inf, "infinity": math.inf, "nan": math.nan}
-_ESCAPE = re.compile(r"\\(?:(?P<octal>[0-7]{1,3})|[xX](?P<hex>[0-9a-fA-F]{1,2})|(?P<other>.))|[^\\]+", re.DOTALL)
-_ESCAPES = dict(zip("abfnrtv\\'\"?", "\a\b\f\n\r\t\v\\'\"?", strict=True))
-
-
-def parse(text: str) -> Message:
-    """The message a text stands for.
-
-    Raises:
-        TextError: where the text is wrong.
-    """
-    parser = _Parser(list(_tokens(text)))
-    message = parser.message(None, 0)
-    parser.expect("end", "")
-    return message
-
-
-class _Parser:
-    """Recursive descent over the tokens."""
-
-    def __init__(self, tokens: list[_Token]) -> None:
-        self._tokens = tokens
-        self._next = 0
-
-    def message(self, closing: str | None, depth: int) -> Message:
-        """Fields up to the closing bracket, which stays."""
-        if depth > MAX_DEPTH:
-            raise self._peek.error(f"messages are nested more than {MAX_DEPTH} deep")
-        fields: list[Field] = []
-        while self._peek.kind != "end" and self._peek.text != closing:
-            name = self.expect("word", "a field name").text
-            fields += [Field(name, value) for value in self._values(depth)]
-            if self._peek.text in (",", ";"):
+    def fields(self, path: Path, message: Any, *, end: str) -> Iterator[tuple[Path, Place]]:
+        """The fields of a message up to its closing bracket, which is taken."""
+        while not self._tokens.LookingAt(end):
+            place = self._place()
+            descriptor = message.fields_by_name[self._take()]
+            if self._tokens.LookingAt(":"):
                 self._take()
-        return Message(tuple(fields))
+            yield from self._values((*path, descriptor.name), place, descriptor)
+            if self._tokens.token in (",", ";"):
+                self._take()
+        if end:
+            self._take()
 
-    def expect(self, kind: str, what: str) -> _Token:
-        token = self._peek
-        if token.kind != kind:
-            raise token.error(f"expected {what or 'the end'}, found {token}")
-        return self._take()
+    def _values(self, path: Path, place: Place, descriptor: FieldDescriptor) -> Iterator[tuple[Path, Place]]:
+        if not self._tokens.LookingAt("["):
+            yield from self._value(path, place, descriptor)
+            return
+        self._take()
+        while not self._tokens.LookingAt("]"):
+            yield from self._value(path, self._place(), descriptor)
+            if self._tokens.LookingAt(","):
+                self._take()
+        self._take()
 
-    @property
-    def _peek(self) -> _Token:
-        return self._tokens[self._next]
+    def _value(self, path: Path, place: Place, descriptor: FieldDescriptor) -> Iterator[tuple[Path, Place]]:
+        message = descriptor.message_type
+        if message is not None and message.GetOptions().map_entry:
+            yield (*path, self._key(message)), place
+            return
+        if descriptor.is_repeated:
+            index = self._counts[path] = self._counts.get(path, -1) + 1
+            path = (*path, index)
+        yield path, place
+        if message is None:
+            self._scalar()
+        else:
+            yield from self.fields(path, message, end=_CLOSING[self._take()])
 
-    def _take(self) -> _Token:
-        token = self._peek
-        self._next += 1
+    def _key(self, entry: Any) -> str:
+        """The key of a map's entry, which is taken as a whole."""
+        key = ""
+        end = _CLOSING[self._take()]
+        while not self._tokens.LookingAt(end):
+            name = self._take()
+            if self._tokens.LookingAt(":"):
+                self._take()
+            if entry.fields_by_name[name].name == "key":
+                key = self._tokens.ConsumeString()
+            else:
+                self._scalar()
+            if self._tokens.token in (",", ";"):
+                self._take()
+        self._take()
+        return key
+
+    def _scalar(self) -> None:
+        """A word, a number, or strings that belong together."""
+        strings = self._tokens.token[:1] in ('"', "'")
+        self._take()
+        while strings and self._tokens.token[:1] in ('"', "'"):
+            self._take()
+
+    def _place(self) -> Place:
+        # The tokenizer tells where it stands only in its errors.
+        error = self._tokens.ParseError("")  # type: ignore[arg-type]  # it takes words, whatever its stub says
+        return Place(error.GetLine() or 1, error.GetColumn() or 1)
+
+    def _take(self) -> str:
+        token: str = self._tokens.token
+        self._tokens.NextToken()
         return token
 
-    def _values(self, depth: int) -> list[Scalar | Message]:
-        colon = self._peek.text == ":"
-        if colon:
-            self._take()
-        start = self._peek
-        values = self._list(depth) if start.text == "[" else [self._value(depth)]
-        if not colon and not (values and all(isinstance(value, Message) for value in values)):
-            raise start.error(f"expected `:` or `{{`, found {start}")
-        return values
 
-    def _list(self, depth: int) -> list[Scalar | Message]:
-        self._take()
-        values: list[Scalar | Message] = []
-        while self._peek.text != "]" or values:
-            values.append(self._value(depth))
-            if self._peek.text == "]":
-                break
-            if self._peek.text != ",":
-                raise self._peek.error(f"expected `,` or `]`, found {self._peek}")
-            self._take()
-        self._take()
-        return values
-
-    def _value(self, depth: int) -> Scalar | Message:
-        token = self._take()
-        match token.kind:
-            case "string":
-                return self._string(token)
-            case "integer" | "float":
-                return _number(token)
-            case "word":
-                return _word(token.text)
-            case "special":
-                return float(token.text)
-            case "mark" if token.text in _CLOSING:
-                inner = self.message(_CLOSING[token.text], depth + 1)
-                if self._peek.text != _CLOSING[token.text]:
-                    raise self._peek.error(f"expected `{_CLOSING[token.text]}`, found {self._peek}")
-                self._take()
-                return inner
-        raise token.error(f"expected a value, found {token}")
-
-    def _string(self, first: _Token) -> str:
-        parts = [_unquote(first)]
-        while self._peek.kind == "string":
-            parts.append(_unquote(self._take()))
-        try:
-            return b"".join(parts).decode()
-        except UnicodeDecodeError:
-            raise first.error("the string is not UTF-8") from None
-
-
-def _number(token: _Token) -> int | float:
-    if token.kind == "float":
-        return float(token.text.rstrip("f"))
-    digits = token.text.lower()
-    bare = digits.removeprefix("-")
-    base = 16 if bare.startswith("0x") else 8 if bare.startswith("0") else 10
-    return int(digits, base)
-
-
-def _word(text: str) -> Scalar:
-    if text in _BOOLEANS:
-        return _BOOLEANS[text]
-    return _SPECIAL_FLOATS.get(text.lower(), Name(text))
-
-
-def _unquote(token: _Token) -> bytes:
-    out = bytearray()
-    for match in _ESCAPE.finditer(token.text[1:-1]):
-        if match["octal"]:
-            code = int(match["octal"], 8)
-            if code > 255:
-                raise token.error(f"`{match.group()}` is no byte")
-            out.append(code)
-        elif match["hex"]:
-            out.append(int(match["hex"], 16))
-        elif match["other"]:
-            if match["other"] not in _ESCAPES:
-                raise token.error(f"`{match.group()}` is no escape")
-            out += _ESCAPES[match["other"]].encode()
-        else:
-            out += match.group().encode()
-    return bytes(out)
+_CLOSING = {"{": "}", "<": ">"}

@@ -1,5 +1,6 @@
 import sys
 
+from yolo_operator.dataset.own_stage import OwnStage
 from yolo_operator.runner import runner
 from yolo_operator.weights.fetch import weights
 
@@ -9,7 +10,7 @@ def main(argv: list[str]) -> int:
     if len(argv) != 2:
         sys.stderr.write("usage: python3 -m yolo_operator.weights INSTRUCTIONS.json\n")
         return 2
-    return runner.execute(argv[1], weights)
+    return runner.execute(argv[1], weights, OwnStage)
 
 
 if __name__ == "__main__":

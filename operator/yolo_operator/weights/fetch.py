@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,10 +24,11 @@ def weights(stage: Stage) -> dict[str, Any]:
     """Fetch, check, link. Returns the report's fields; raises WeightsError."""
     wanted = stage.instructions["weights"]
     os.umask(0o002)  # the cache is shared: by group, as volumes are
-    # Masked in whatever is written from here on.
-    stage.key = os.environ.pop(KEY_VARIABLE, "").strip()
+    key = os.environ.pop(KEY_VARIABLE, "").strip()
+    if key:
+        stage.key = key  # masked in whatever is written from here on
     stage.open_log()
-    if wanted.get("keyed") and not stage.key:
+    if wanted.get("keyed") and not key:
         raise WeightsError(
             Reason.KEY_MISSING,
             "The key of NGC is empty: put it into the Secret that spec.pretrained.ngc.apiKeySecretRef names",
@@ -37,7 +39,7 @@ def weights(stage: Stage) -> dict[str, Any]:
     if "ngc" in wanted:
         model = ngc.Model.of(wanted["ngc"])
         cached = _listed(Path(stage.instructions["cache"]), model, wanted)
-        name, places = (cached, []) if cached else ngc.find(web, model, wanted["ngc"].get("file"), stage.key)
+        name, places = (cached, []) if cached else ngc.find(web, model, wanted["ngc"].get("file"), key)
         file = _ngc_directory(Path(stage.instructions["cache"]), model) / name
     else:
         model, places = None, [ngc.Found(wanted["url"], None)]
@@ -46,8 +48,8 @@ def weights(stage: Stage) -> dict[str, Any]:
         found = whole(stage, file, sha256)
         if found is None:
             if not places and model is not None:
-                _, places = ngc.find(web, model, file.name, stage.key)
-            found = _fetched(stage, web, model, places, part, file, sha256)
+                _, places = ngc.find(web, model, file.name, key)
+            found = _fetched(stage, Source(web, model, places, key), part, file, sha256)
             fetched = "fetched"
         else:
             stage.say(f"{file} is in the cache.")
@@ -58,19 +60,29 @@ def weights(stage: Stage) -> dict[str, Any]:
     return {"message": f"{output.name} ({size} bytes, sha256 {found[:12]}…) {fetched}", "artifacts": [made]}
 
 
-def _fetched(
-    stage: Stage, web: Web, model: ngc.Model | None, places: list[ngc.Found], part: Path, file: Path, sha256: str | None
-) -> str:
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a file may be had, in the order of trying."""
+
+    web: Web
+    model: ngc.Model | None
+    places: list[ngc.Found]
+    key: str
+
+    def authorization(self, number: int) -> str | None:
+        """Of the place of that number: all but the first of NGC's want the key."""
+        known = self.places[number].authorization
+        return ngc.authorize(self.web, self.model, self.key) if number and self.model is not None and known is None else known
+
+
+def _fetched(stage: Stage, source: Source, part: Path, file: Path, sha256: str | None) -> str:
     """The file from the first place that gives it; checked and in the cache."""
-    for number, place in enumerate(places):
-        authorization = place.authorization
-        if number and model is not None and authorization is None:
-            authorization = ngc.authorize(web, model, stage.key)
-        download = Download(stage, web, place.url, authorization, part, sha256)
+    for number, place in enumerate(source.places):
+        download = Download(stage, source.web, place.url, source.authorization(number), part, sha256)
         try:
             found = download.run()
         except WeightsError as error:
-            if error.reason in (Reason.DENIED, Reason.NOT_FOUND) and number + 1 < len(places):
+            if error.reason in (Reason.DENIED, Reason.NOT_FOUND) and number + 1 < len(source.places):
                 stage.say("Not to be had without the key: trying with it.")
                 continue
             raise

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 from yolo_operator.api.base import Model, Rule
-from yolo_operator.api.spec import Spec, parse_spec
+from yolo_operator.api.spec import Spec, WrittenSpec, parse_spec
 
 Changes = dict[str, Any]
 Patch = Callable[[Changes], dict[str, Any]]
@@ -21,6 +21,8 @@ TRAINING = "experimentSpec.trainingConfig"
 SCHEDULES = f"{TRAINING}.learningRate"
 AUGMENTATION = "experimentSpec.augmentationConfig"
 
+DEEP = {f"{AUGMENTATION}.outputDepth": 16, f"{AUGMENTATION}.outputChannel": 1, f"{AUGMENTATION}.imageMean": None}
+PNG = {"dataset.imageExtension": "png"}
 BIG, MID, SMALL = ({f"{YOLO}.{scale}AnchorShape": "[(1, 2)]"} for scale in ("big", "mid", "small"))
 CLAIM = {"workspace": {"claimName": "data"}}
 TAO_3 = {
@@ -59,6 +61,8 @@ RATES = "minLearningRate must be below maxLearningRate"
 ONE_SCHEDULE = "set exactly one of softStartAnnealingSchedule, softStartCosineAnnealingSchedule"
 INTERVAL = "checkpointInterval must not be above numEpochs: no checkpoint would be written"
 MEANS = "imageMean has the keys r, g, b with 3 channels, l with 1"
+WORDS = "a class in a label file is one word: the keys must have 1 to 63 characters, no blanks and no quotes"
+ONE_CLASS = {"dataset.classes": {"Straßenbahn-1/2": "tram"}, "experimentSpec.openConfig.flipPairs": None}
 CHOICE = "set threshold, or bounds (maxMapDrop, maxParameterRatio, maxBytes)"
 GATES = "a gate, and what it compares with, need their stage: prune, retrain, inference.rounds, export (open)"
 SAVED = "{}.checkpoint must be a saved epoch: a multiple of checkpointInterval (numEpochs, but not with TAO 3)"
@@ -110,8 +114,13 @@ RULES: list[tuple[str, Changes, Changes]] = [
         {f"{TRAINING}.regularizer.weight": None},
         {f"{TRAINING}.regularizer": {"type": "NO_REG"}},
     ),
-    ("set exactly one of adam, sgd", {f"{TRAINING}.optimizer": {}}, {f"{TRAINING}.optimizer": {"sgd": {}}}),
-    ("set exactly one of adam, sgd", {f"{TRAINING}.optimizer.sgd": {}}, {}),
+    ("set exactly one of adam, sgd, rmsprop", {f"{TRAINING}.optimizer": {}}, {f"{TRAINING}.optimizer": {"sgd": {}}}),
+    ("set exactly one of adam, sgd, rmsprop", {f"{TRAINING}.optimizer.sgd": {}}, {f"{TRAINING}.optimizer": {"rmsprop": {}}}),
+    (
+        "TAO crashes while it checks rmsprop, as it looks for a beta2 in it: take adam or sgd",
+        {**TAO_5, f"{TRAINING}.optimizer": {"rmsprop": {}}},
+        {f"{TRAINING}.optimizer": {"rmsprop": {}}},
+    ),
     (
         "set at most one of pretrainModelPath, prunedModelPath",
         {f"{TRAINING}.pretrainModelPath": "a", f"{TRAINING}.prunedModelPath": "b"},
@@ -166,7 +175,10 @@ RULES: list[tuple[str, Changes, Changes]] = [
         {"retrain.checkpointInterval": 2, "retrain.numEpochs": 6, "retrain.checkpoint": "4"},
     ),
     ("outputChannel must be 1 or 3", {f"{AUGMENTATION}.outputChannel": 2}, {f"{AUGMENTATION}.outputChannel": 1}),
-    ("outputDepth must be 8 or 16", {f"{AUGMENTATION}.outputDepth": 12}, {f"{AUGMENTATION}.outputDepth": 16}),
+    ("outputDepth must be 8 or 16", {f"{AUGMENTATION}.outputDepth": 12}, {f"{AUGMENTATION}.outputDepth": 8}),
+    ("outputDepth 16 is for gray images: set outputChannel to 1", {**PNG, f"{AUGMENTATION}.outputDepth": 16}, {**PNG, **DEEP}),
+    ("images of 16 bits are png: set dataset.imageExtension to png", DEEP, {**PNG, **DEEP}),
+    ("images of 16 bits are png: set dataset.imageExtension to png", {**DEEP, "dataset.imageExtension": "jpg"}, {}),
     (MEANS, {f"{AUGMENTATION}.imageMean": {"r": 1, "g": 1}}, {f"{AUGMENTATION}.imageMean": {"r": 1, "g": 1, "b": 1}}),
     (
         MEANS,
@@ -184,6 +196,9 @@ RULES: list[tuple[str, Changes, Changes]] = [
     (SUB_PATH, {**CLAIM, "workspace.subPath": "a/../../b"}, {**CLAIM, "workspace.subPath": "a/..b"}),
     ("subPath goes with claimName: a claim made for one experiment is used from its root", {"workspace.subPath": "a"}, CLAIM),
     ("darknet labels name classes by id: the keys must be whole numbers", {"dataset.classes": {"car": "car"}}, {}),
+    (WORDS, {"dataset.format": "kitti", "dataset.classes": {"a b": "car"}}, {"dataset.format": "kitti", **ONE_CLASS}),
+    (WORDS, {"dataset.format": "kitti", "dataset.classes": {"": "car"}}, {}),
+    (WORDS, {"dataset.format": "kitti", "dataset.classes": {"a" * 64: "car"}}, {"dataset.format": "kitti", **ONE_CLASS}),
     (
         "subPath is the directory on dataset.claimName, which is not set",
         {"dataset.claimName": None, "dataset.subPath": "a"},
@@ -315,6 +330,78 @@ def test_rule(message: str, breaks: Changes, keeps: Changes, patched: Patch) -> 
     with pytest.raises(ValidationError) as error:
         parse_spec(patched(breaks))
     assert any(found["msg"].endswith(message) for found in error.value.errors())
+    # What a person writes keeps the same rules: the resource's schema is made from it.
+    WrittenSpec.model_validate(patched(keeps))
+    with pytest.raises(ValidationError) as error:
+        WrittenSpec.model_validate(patched(breaks))
+    assert any(found["msg"].endswith(message) for found in error.value.errors())
+
+
+FROM = {"experimentSpecFrom": {"configMapKeyRef": {"name": "config"}}}
+ONE_SPEC = "set exactly one of experimentSpec, experimentSpecFrom"
+WHERE_DATA = "dataset says where images and labels are: only a text (experimentSpecFrom) can say it in its place"
+
+
+@pytest.mark.parametrize(
+    ("message", "breaks", "keeps"),
+    [
+        (ONE_SPEC, FROM, {**FROM, "experimentSpec": None}),
+        (ONE_SPEC, {"experimentSpec": None}, {}),
+        (WHERE_DATA, {"dataset": None}, {**FROM, "experimentSpec": None, "dataset": None}),
+    ],
+)
+def test_rule_of_what_is_written(message: str, breaks: Changes, keeps: Changes, patched: Patch) -> None:
+    assert isinstance(parse_spec(patched(keeps)), WrittenSpec if FROM.items() <= keeps.items() else Spec)
+    WrittenSpec.model_validate(patched(keeps))
+    with pytest.raises(ValidationError) as error:
+        WrittenSpec.model_validate(patched(breaks))
+    assert any(found["msg"].endswith(message) for found in error.value.errors())
+
+
+def test_rules_wait_for_what_a_text_says(patched: Patch) -> None:
+    reference = {**FROM, "experimentSpec": None, "anchors": None}
+    parse_spec(patched(reference))  # whether the text has anchors is not known
+    with pytest.raises(ValidationError, match="retrain works on"):
+        parse_spec(patched({**reference, "prune": None}))
+    with pytest.raises(ValidationError, match="inference needs"):
+        parse_spec(patched({**reference, "dataset.unlabelled": None}))
+
+
+@pytest.mark.parametrize("character", [" ", "'", "$", ";", "ä", "\n", "{", "*"])
+@pytest.mark.parametrize("field", ["dataset.train.images", f"{TRAINING}.pretrainModelPath", "dataset.classes.0"])
+def test_what_a_shell_does_not_bear_is_named(field: str, character: str, patched: Patch) -> None:
+    with pytest.raises(ValidationError) as error:
+        parse_spec(patched({field: f"a{character}b{character}"}))
+    (found,) = error.value.errors()
+    assert f"the character '{character}' does not survive TAO's unquoted shell command" in found["msg"]
+    assert ".".join(map(str, found["loc"])) == field
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        (f"{TRAINING}.optimizer.adam.epsilon", 1e-50, "greater than 0"),  # 0 as a float of 32 bits
+        (f"{YOLO}.lossLocWeight", 1e39, "finite"),
+        (f"{YOLO}.lossLocWeight", 0, "greater than 0"),
+        (f"{AUGMENTATION}.mosaicMinRatio", 0.49999999999, "less than 0.5"),
+        (f"{AUGMENTATION}.outputWidth", 100, "multiple of 32"),
+        ("experimentSpec.nmsConfig.topK", 0, "greater than or equal to 1"),
+        ("experimentSpec.nmsConfig.confidenceThreshold", 0, "greater than 0"),
+        (f"{TRAINING}.earlyStopping", {"monitor": "val_loss", "minDelta": 0, "patience": 1}, "should be 'loss'"),
+        (f"{TRAINING}.visualizer", {"wandbConfig": {"key": "secret"}}, "not permitted"),
+    ],
+)
+def test_values_that_tao_breaks_on(field: str, value: Any, words: str, patched: Patch) -> None:
+    with pytest.raises(ValidationError, match=words):
+        parse_spec(patched({field: value}))
+
+
+def test_only_taos_numbers_have_32_bits(patched: Patch) -> None:
+    number = 0.236328125
+    spec = parse_spec(patched({"prune.select.maxMapDrop": number, f"{AUGMENTATION}.hue": number}))
+    assert spec.prune is not None
+    assert spec.prune.select.max_map_drop == number
+    assert spec.experiment_spec.augmentation_config.hue == 0.23632812  # the same float
 
 
 def test_every_rule_is_tested() -> None:

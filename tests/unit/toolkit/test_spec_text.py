@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import re
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
+import yaml
+from google.protobuf import json_format
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from yolo_operator.api.crd import structural
-from yolo_operator.api.experiment_spec import LAYERS, Arch, ExperimentSpec
+from yolo_operator.api.experiment_spec import LAYERS, Arch, ExperimentSpec, single
 from yolo_operator.api.spec import Spec, parse_spec
 from yolo_operator.dialects import DIALECTS
 from yolo_operator.dialects.base import TAO_WORKERS
 from yolo_operator.toolkit import text
+from yolo_operator.toolkit.importing import import_text
 from yolo_operator.toolkit.invocation import DataPaths
 from yolo_operator.toolkit.spec_text import (
     class_mapping,
@@ -29,14 +32,11 @@ NINE = [[21.07, 8.14], [16.1, 17.86], [32, 11.17], [45.33, 13.79], [58.13, 15.17
 NINE += [[100.44, 22.34], [157.33, 28.14], [112.64, 53.33]]
 
 
-def section(written: str, *path: str) -> text.Message:
-    """A message of the text by its path."""
-    message = text.parse(written)
-    for name in path:
-        (value,) = message.all(name)
-        assert isinstance(value, text.Message)
-        message = value
-    return message
+def section(written: str, name: str) -> Any:
+    """A section of the text, as protobuf reads it."""
+    experiment = text.parse(written).experiment
+    assert experiment.HasField(name)  # type: ignore[arg-type]
+    return getattr(experiment, name)
 
 
 # --- anchors ---
@@ -66,7 +66,7 @@ def test_anchors_that_cannot_be_used_are_an_error(anchors: list[list[float]]) ->
 
 def test_computed_anchors_replace_the_specs_own(tao: Build, data: DataPaths) -> None:
     written = experiment_text(tao(), data, anchors=[[n, n] for n in range(1, 10)])
-    assert section(written, "yolov4_config").all("big_anchor_shape") == ["[(7.00, 7.00), (8.00, 8.00), (9.00, 9.00)]"]
+    assert section(written, "yolov4_config").big_anchor_shape == "[(7.00, 7.00), (8.00, 8.00), (9.00, 9.00)]"
 
 
 def test_no_anchors_at_all_are_an_error(cpu: Build, data: DataPaths) -> None:
@@ -97,7 +97,13 @@ def test_data_sources(tao: Build, data: DataPaths) -> None:
         '  image_directory_path: "/yolov4/dataset/train/images"',
         "}",
     ]
-    assert config.all("include_difficult_in_training") == [False]
+    assert "include_difficult_in_training: false\n" in text.render(config)
+
+
+def test_difficult_objects_and_the_images_extension(tao: Build, data: DataPaths) -> None:
+    spec = tao(dataset__includeDifficultInTraining=True, dataset__imageExtension="png")
+    config = section(experiment_text(spec, data), "dataset_config")
+    assert (config.include_difficult_in_training, config.image_extension) == (True, "png")
 
 
 def test_kitti_classes_are_the_users_mapping(tao: Build) -> None:
@@ -127,16 +133,17 @@ def test_the_text_does_not_depend_on_the_order_of_maps(tao: Build, data: DataPat
 @pytest.mark.parametrize(("path", "absolute"), [("a/b.hdf5", "/yolov4/a/b.hdf5"), ("/models/b.hdf5", "/models/b.hdf5")])
 def test_relative_paths_count_from_the_workspace(path: str, absolute: str, tao: Build, data: DataPaths) -> None:
     training = section(experiment_text(tao(experimentSpec__trainingConfig__pretrainModelPath=path), data), "training_config")
-    assert training.all("pretrain_model_path") == [absolute]
+    assert training.pretrain_model_path == absolute
 
 
 def test_loader_workers_are_never_tao_s_own_default(tao: Build, cpu: Build, data: DataPaths) -> None:
-    def workers(spec: Spec) -> list[Any]:
-        return section(experiment_text(spec, data, anchors=NINE), "training_config").all("n_workers")
+    def workers(spec: Spec) -> int | None:
+        training = section(experiment_text(spec, data, anchors=NINE), "training_config")
+        return training.n_workers if training.HasField("n_workers") else None
 
-    assert workers(tao()) == [16]
-    assert workers(tao(experimentSpec__trainingConfig__nWorkers=None)) == [TAO_WORKERS]
-    assert workers(cpu(experimentSpec__trainingConfig__nWorkers=None)) == []
+    assert workers(tao()) == 16
+    assert workers(tao(experimentSpec__trainingConfig__nWorkers=None)) == TAO_WORKERS
+    assert workers(cpu(experimentSpec__trainingConfig__nWorkers=None)) is None
 
 
 def test_the_open_toolkits_own_section(tao: Build, cpu: Build, data: DataPaths) -> None:
@@ -157,23 +164,21 @@ def test_a_small_number_stays_readable(tao: Build, data: DataPaths) -> None:
 # --- retraining ---
 
 
-def retrained(spec: Spec, data: DataPaths) -> text.Message:
+def retrained(spec: Spec, data: DataPaths) -> Any:
     return section(experiment_text(spec, data, anchors=NINE, pruned_model="stages/prune/x.tlt"), "training_config")
 
 
 def test_retraining_starts_from_the_pruned_model_alone(tao: Build, data: DataPaths) -> None:
     training = retrained(tao(), data)
-    assert training.all("pruned_model_path") == ["/yolov4/stages/prune/x.tlt"]
-    assert training.all("pretrain_model_path") == []
+    assert training.WhichOneof("load_model") == "pruned_model_path"
+    assert training.pruned_model_path == "/yolov4/stages/prune/x.tlt"
 
 
 def test_what_retrain_says_replaces_what_training_config_says(cpu: Build, data: DataPaths) -> None:
     training = retrained(cpu(retrain__batchSizePerGpu=4, retrain__checkpointInterval=2), data)
-    assert training.all("batch_size_per_gpu") == [4]
-    assert training.all("num_epochs") == [6]
-    assert training.all("checkpoint_interval") == [2]
-    assert training.all("enable_qat") == [True]
-    assert training.all("regularizer") == [text.Message((text.Field("type", text.Name("NO_REG")),))]
+    assert (training.batch_size_per_gpu, training.num_epochs, training.checkpoint_interval) == (4, 6, 2)
+    assert training.enable_qat is True
+    assert text.render(training.regularizer) == "type: NO_REG\n"
     assert "max_learning_rate: 0.002\n" in text.render(training)
 
 
@@ -181,13 +186,13 @@ def test_what_retrain_leaves_out_is_as_in_training_config(cpu: Build, data: Data
     training = retrained(cpu(retrain={"numEpochs": 3}), data)
     first = section(experiment_text(cpu(), data, anchors=NINE), "training_config")
     for name in ("batch_size_per_gpu", "learning_rate", "regularizer", "optimizer", "n_workers"):
-        assert training.all(name) == first.all(name)
-    assert training.all("enable_qat") == [False]
+        assert getattr(training, name) == getattr(first, name)
+    assert training.enable_qat is False
 
 
 @pytest.mark.parametrize(("epochs", "interval"), [(3, 3), (5, 5), (40, 5)])
 def test_a_short_retraining_still_writes_a_checkpoint(epochs: int, interval: int, cpu: Build, data: DataPaths) -> None:
-    assert retrained(cpu(retrain={"numEpochs": epochs}), data).all("checkpoint_interval") == [interval]
+    assert retrained(cpu(retrain={"numEpochs": epochs}), data).checkpoint_interval == interval
 
 
 def test_a_pruned_model_needs_retrain(tao: Build, data: DataPaths) -> None:
@@ -221,14 +226,19 @@ def of_schema(schema: Mapping[str, Json]) -> st.SearchStrategy[Json]:
             low, high = schema.get("minimum", 0), schema.get("maximum", 1000)
             return st.integers(-(-low // step), high // step).map(lambda n: n * step)
         case {"type": "number"}:
-            return st.floats(
-                schema.get("minimum"),
-                schema.get("maximum"),
-                exclude_min=schema.get("exclusiveMinimum", False),
-                exclude_max=schema.get("exclusiveMaximum", False),
-                allow_nan=False,
-                allow_infinity=False,
+            low, high = schema.get("minimum", -1e30), schema.get("maximum", 1e30)
+            open_low, open_high = schema.get("exclusiveMinimum", False), schema.get("exclusiveMaximum", False)
+            # Of 32 bits; rounding must not leave the range.
+            return (
+                st.floats(low, high, exclude_min=open_low, exclude_max=open_high)
+                .map(single)
+                .filter(lambda n: low <= n <= high and not (open_low and n == low) and not (open_high and n == high))
             )
+        case {"type": "string", "x-kubernetes-validations": [{"rule": rule}]}:
+            allowed = rule.removeprefix("!self.matches('[^").removesuffix("]')")
+            return st.from_regex(f"[{allowed}]{{1,{min(40, schema['maxLength'])}}}", fullmatch=True)
+        case {"type": "string", "maxLength": longest} if "pattern" not in schema:
+            return st.text(st.characters(codec="utf-8"), min_size=schema.get("minLength", 0), max_size=min(longest, 12))
         case {"type": "string"}:
             return st.from_regex(schema["pattern"], fullmatch=True).filter(lambda value: len(value) <= schema["maxLength"])
     raise AssertionError(f"no strategy for {schema}")
@@ -256,7 +266,7 @@ def experiment_specs(draw: st.DrawFn) -> ExperimentSpec:
         network["smallGridXyExtend"] = 0
     elif network["arch"] in LAYERS:
         network["nlayers"] = draw(st.sampled_from(LAYERS[Arch(network["arch"])]))
-    low, high = sorted(draw(st.lists(st.floats(1e-12, 1), min_size=2, max_size=2, unique=True)))
+    low, high = sorted(draw(st.lists(st.floats(2**-40, 1, width=32), min_size=2, max_size=2, unique=True)))
     schedule = {"minLearningRate": low, "maxLearningRate": high, "softStart": 0.25}
     training["learningRate"] = draw(
         st.sampled_from(
@@ -318,29 +328,20 @@ def test_any_experiment_spec_reads_back(experiment: ExperimentSpec, profile: str
     for name, literal in expected["yolov4_config"].items():
         if name.endswith("_anchor_shape"):
             expected["yolov4_config"][name] = format_anchors(parse_anchors(literal))
-    found = text.parse(written)
-    assert {field.name for field in found.fields} == {*expected, "dataset_config"}
-    for name, value in expected.items():
-        assert_same(found.all(name), value, name)
+    found = json_format.MessageToDict(text.parse(written).experiment, preserving_proto_field_name=True)
+    data = found.pop("dataset_config")
+    assert data["data_sources"] == [{"label_directory_path": "/b", "image_directory_path": "/a"}]
+    assert _filled(found) == _filled(json.loads(json.dumps(expected)))
+    assert text.render(text.parse(written).experiment) == written
+    imported = import_text(written, mount_path="/workspace")
+    assert not [finding for finding in imported.findings if finding.lost]
+    as_yaml = yaml.safe_load(yaml.safe_dump(imported.experiment_spec))
+    again = {"experiment_spec": ExperimentSpec.model_validate(as_yaml)}
+    assert experiment_text(spec.model_copy(update=again), DataPaths("/a", "/b", "/c", "/d")) == written
 
 
-def assert_same(found: list[Any], expected: Any, path: str) -> None:
-    """A field's occurrences against the model's value."""
-    if isinstance(expected, dict) and re.search(r"(image_mean|class_weighting)$", path):
-        entries = {entry.all("key")[0]: entry.all("value")[0] for entry in found}
-        assert entries == expected, path
-        assert list(entries) == sorted(entries), path
-    elif isinstance(expected, list):
-        assert len(found) == len(expected), path
-        for index, item in enumerate(expected):
-            assert_same([found[index]], item, f"{path}[{index}]")
-    elif isinstance(expected, dict):
-        (message,) = found
-        present = {name: value for name, value in expected.items() if value not in ([], {})}
-        assert {field.name for field in message.fields} == set(present), path
-        for name, value in present.items():
-            assert_same(message.all(name), value, f"{path}.{name}")
-    else:
-        (value,) = found
-        assert (value.text if isinstance(value, text.Name) else value) == expected, path
-        assert type(value) is type(expected) or isinstance(expected, str), path
+def _filled(value: Any) -> Any:
+    """Without empty lists and maps, which a message doesn't tell from absent ones."""
+    if isinstance(value, dict):
+        return {name: _filled(inner) for name, inner in value.items() if inner not in ([], {}) or name.endswith("_config")}
+    return [_filled(inner) for inner in value] if isinstance(value, list) else value
