@@ -116,6 +116,8 @@ def _remark(stage: Object, chosen: str | None) -> Text:
         remark.append(f"{labels} labels ")
     if stage.get("reused"):
         remark.append("reused ")
+    if stage.get("resumedFromEpoch"):
+        remark.append(f"resumed from epoch {stage['resumedFromEpoch']} ")
     if stage.get("name") == "prune" and chosen and stage.get("variant") == chosen:
         remark.append("◀ chosen", style="bold green")
     return remark

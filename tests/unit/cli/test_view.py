@@ -140,3 +140,9 @@ def test_duration(seconds: float | None, text: str) -> None:
 )
 def test_size(count: int | None, text: str) -> None:
     assert size(count) == text
+
+
+def test_a_training_that_was_resumed_says_from_where(running: dict[str, Any]) -> None:
+    stage = next(stage for stage in running["status"]["stages"] if stage["name"] == "train")
+    stage["resumedFromEpoch"] = 10
+    assert "resumed from epoch 10" in line_of(shown(view.experiment_view(running, NOW), 160), "train")
