@@ -131,3 +131,49 @@ async def test_no_job_goes_before(ground: Playground, simulator: JobSimulator) -
         return await ground.cluster.get(JOBS, ground.namespace, name) is None
 
     await ground.until(gone, "then the Job goes")
+
+
+async def test_rerun_makes_the_stage_and_what_reads_it_anew(ground: Playground, say: Say, simulator: JobSimulator) -> None:
+    await ground.apply(small_spec())
+    ground.operator()
+
+    async def ended() -> dict[str, Any] | None:
+        await ground.play(simulator)
+        status = (await ground.experiment() or {}).get("status") or {}
+        return status if status.get("phase") == "Succeeded" else None
+
+    before = {record["name"]: record for record in (await ground.until(ended, "the experiment ends"))["stages"]}
+    say("rerun", NAME, "--from", "train")
+
+    async def ran() -> dict[str, Any] | None:
+        status = await ended()
+        digests = {record["name"]: record["digest"] for record in (status or {}).get("stages") or ()}
+        return status if digests and digests["train"] != before["train"]["digest"] else None
+
+    after = {record["name"]: record for record in (await ground.until(ran, "the training ran again"))["stages"]}
+    assert len(await ground.jobs()) == len(before) + 2
+    for name in ("prepare", "anchors"):
+        assert after[name]["finishTime"] == before[name]["finishTime"]
+    assert after["evaluate"]["digest"] != before["evaluate"]["digest"]
+
+
+async def test_cancel_ends_it_and_resume_takes_that_back(ground: Playground, say: Say, simulator: JobSimulator) -> None:
+    await ground.apply(small_spec())
+    ground.operator()
+    await a_job(ground)
+    say("cancel", NAME)
+    status = await status_where(ground, lambda status: status["phase"] == "Failed", "the experiment is cancelled")
+    (failed,) = [condition for condition in status["conditions"] if condition["type"] == "Failed"]
+    assert failed["reason"] == "Cancelled"
+
+    async def gone() -> bool:
+        return not [job for job in await ground.jobs() if not job["status"].get("completionTime")]
+
+    await ground.until(gone, "nothing runs")
+    say("resume", NAME)
+
+    async def ended() -> bool:
+        await ground.play(simulator)
+        return ((await ground.experiment() or {}).get("status") or {}).get("phase") == "Succeeded"
+
+    await ground.until(ended, "the experiment goes on to its end")

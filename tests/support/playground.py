@@ -22,7 +22,7 @@ from yolo_operator.kube.cluster import CLAIMS, EXPERIMENTS, JOBS, PODS, Kind, Ob
 
 from examples import NAME, experiment_body
 
-PATIENCE = 30
+PATIENCE = 60
 """Seconds after which something that was to happen is given up."""
 
 

@@ -19,7 +19,7 @@ from yolo_operator.api.status import Status
 
 Schema = dict[str, Any]
 
-_DROPPED = {"title", "$defs", "additionalProperties", "default"}
+_DROPPED = {"title", "$defs", "additionalProperties", "default", "propertyNames"}
 _LIST_KEYS = {"conditions": ["type"], "stages": ["name", "variant"], "rounds": ["number"]}
 
 
@@ -30,7 +30,7 @@ def structural(model: type[Model]) -> Schema:
 
 
 def _convert(node: Schema, definitions: dict[str, Schema]) -> Schema:
-    node = _resolve(node, definitions)
+    node = _with_names(_resolve(node, definitions))
     out: Schema = {key: value for key, value in node.items() if key not in _DROPPED}
     for bound in ("Minimum", "Maximum"):
         if (limit := out.pop(f"exclusive{bound}", None)) is not None:
@@ -44,9 +44,33 @@ def _convert(node: Schema, definitions: dict[str, Schema]) -> Schema:
             _as_list_map(out["properties"][name], _LIST_KEYS[name])
     elif isinstance(node.get("additionalProperties"), dict):
         out["additionalProperties"] = _convert(node["additionalProperties"], definitions)
+    if "propertyNames" in node:
+        rules = [*out.get("x-kubernetes-validations", ()), _key_rule(node["propertyNames"])]
+        out["x-kubernetes-validations"] = rules
     if "items" in node:
         out["items"] = _convert(node["items"], definitions)
     return out
+
+
+def _with_names(node: Schema) -> Schema:
+    """A map whose keys have a pattern, said as values of one kind and names that are bounded."""
+    if "patternProperties" not in node:
+        return node
+    ((pattern, values),) = node["patternProperties"].items()
+    rest = {key: value for key, value in node.items() if key != "patternProperties"}
+    return {**rest, "additionalProperties": values, "propertyNames": {"pattern": pattern, **node.get("propertyNames", {})}}
+
+
+def _key_rule(names: Schema) -> Schema:
+    """What a map's keys must be, as a rule: structural schemas have no `propertyNames`."""
+    wanted = [f"k.matches(r'{names['pattern']}')"] if "pattern" in names else []
+    wanted += [f"k.size() >= {names['minLength']}"] if "minLength" in names else []
+    wanted += [f"k.size() <= {names['maxLength']}"] if "maxLength" in names else []
+    about = ", ".join(f"{word} {names[key]}" for key, word in _KEY_WORDS.items() if key in names)
+    return {"rule": f"self.all(k, {' && '.join(wanted)})", "message": f"a key is not allowed: {about}"}
+
+
+_KEY_WORDS = {"pattern": "it must match", "minLength": "the least length is", "maxLength": "the greatest length is"}
 
 
 def _default(value: Any) -> Any:

@@ -12,6 +12,7 @@ from rich.console import Console, RenderableType
 
 Command = Callable[..., Any]
 
+_PIPE_WIDTH = 250
 FORMATS = ("table", "json", "yaml")
 
 
@@ -27,4 +28,8 @@ def emit(value: Any, output: str, table: Callable[[], RenderableType]) -> None:
     elif output == "yaml":
         click.echo(yaml.safe_dump(value, sort_keys=False, allow_unicode=True), nl=False)
     else:
-        Console().print(table())
+        console = Console()
+        if not console.is_terminal:
+            # A pipe has no width: cut nothing off.
+            console = Console(width=_PIPE_WIDTH)
+        console.print(table())

@@ -86,7 +86,7 @@ def _phase(experiment: Experiment, records: list[StageStatus], ending: Ending | 
     if ending is not None and ending.final and ending.accepted and not active and not stopping:
         return Phase.FAILED
     # A stage that is still being stopped keeps its Job: whoever waits for Suspended wants to know that nothing runs any more.
-    if experiment.spec.suspend and not active and not any(record.job for record in records):
+    if experiment.spec.suspend and not active and not stopping:
         return Phase.SUSPENDED
     if active == {StageState.QUEUED}:
         return Phase.QUEUED

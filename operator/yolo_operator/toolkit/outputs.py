@@ -57,7 +57,7 @@ TRAINING_LOG: dict[str, str] = {"loss": "loss", "mAP": "mAP", "validationLoss": 
 STATUS_NUMBERS: dict[str, str] = {
     "mAP": "map",
     "parameterRatio": "pruning_ratio",
-    "quantisedActivations": "quantised_activations",
+    "quantisedActivations": "quantized_activations",
 }
 """Number → its name among the `kpi` of a status file, in lower case, for what the output does not say."""
 

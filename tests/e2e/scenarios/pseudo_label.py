@@ -60,7 +60,7 @@ def run(scenario: Scenario) -> None:
     scenario.make_dataset(train=80, validation=40, test=100)
     before = scenario.in_workspace(_DIGEST)
     scenario.apply(experiment())
-    result = scenario.wait(NAME, ended, seconds=900)
+    result = scenario.wait(NAME, ended, seconds=1800)
     check_decision(scenario, result)
     check_labels(scenario, result, json.loads(scenario.in_workspace(_ROUND)))
     scenario.check(scenario.in_workspace(_DIGEST) == before, "no file of the user's dataset was touched")

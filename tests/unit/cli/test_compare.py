@@ -103,6 +103,15 @@ def test_the_command_in_every_format() -> None:
 
 
 @pytest.mark.usefixtures("two")
+def test_a_pipe_gets_whole_words(finished: dict[str, Any]) -> None:
+    finished["metadata"]["name"] = "an-experiment-with-a-name-of-some-length"
+    finished["status"]["stage"] = "evaluate-pruned 0.1, evaluate-pruned 0.5"
+    output = CliRunner().invoke(main, ["list", "-A"]).output
+    assert "an-experiment-with-a-name-of-some-length" in output
+    assert "evaluate-pruned 0.1, evaluate-pruned 0.5" in output
+
+
+@pytest.mark.usefixtures("two")
 def test_every_reading_command_speaks_json_and_yaml(finished: dict[str, Any]) -> None:
     for output, load in (("json", json.loads), ("yaml", yaml.safe_load)):
         listed = load(CliRunner().invoke(main, ["list", "-o", output]).output)
