@@ -12,7 +12,7 @@ from yolo_operator.api.resource import ANNOTATION_CANCEL
 from yolo_operator.api.spec import Spec
 from yolo_operator.api.status import Chosen, GateStatus, StageState, StageStatus, VariantStatus
 from yolo_operator.api.toolkit import SecretKeyRef
-from yolo_operator.pipeline import gates, graph, stages, times
+from yolo_operator.pipeline import gates, graph, memo, stages, times
 from yolo_operator.pipeline.choice import Variant, misfit, pareto
 from yolo_operator.pipeline.decisions import Decisions, map_of
 from yolo_operator.pipeline.foreseen import foreseen
@@ -33,7 +33,7 @@ from yolo_operator.pipeline.values import (
     StageKey,
     StageRun,
 )
-from yolo_operator.pipeline.work import Results, adopting, stage_run
+from yolo_operator.pipeline.work import Results, adopting
 
 CLAIM_SECONDS = 15
 """Between looks at a claim, or at an experiment to start from, that is not there."""
@@ -204,7 +204,7 @@ def _step(
             step.record = step.record.model_copy(update={"warnings": foreseen(experiment.spec, node.key)})
         return step
     spoiled = {previous.digest: previous.spoiled} if previous and previous.digest and previous.spoiled else {}
-    run = stage_run(experiment, node.key, walk.results(), spoiled=spoiled)
+    run = memo.RUNS.stage_run(experiment, node.key, walk.results(), spoiled=spoiled)
     if (adoption := _adoption(experiment, run, previous, observed)) is not None:
         run = adopting(run, adoption)
     return stages.advance(experiment, run, previous, observed, now)

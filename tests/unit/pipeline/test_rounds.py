@@ -200,6 +200,31 @@ def test_another_margin_is_another_decision_and_no_other_round() -> None:
     assert carried(world, "export")[0]["inputs"][0]["path"] == model_of(world, "retrain")
 
 
+def test_a_round_that_became_unnecessary_leaves_no_count_of_attempts() -> None:
+    """A count without the digest that it belongs to went back when the round was open again, and names of Jobs with it."""
+    world = World(with_rounds(2), map_of=maps(0.92, 0.95)).rest()
+    made, seen = len(world.created_jobs()), set()
+
+    def look() -> None:
+        for record in world.status()["stages"]:
+            if record.get("variant") == "2" and record["name"] in ROUND:
+                seen.add((record["state"], "digest" in record))
+                assert ("digest" in record) == (record["attempt"] > 0), record
+
+    world.after_round = look
+    world.edit({"spec": {"inference": {"rounds": {"minGain": 0.5}}}})
+    world.rest()
+    assert {world.stage(name, "2")["reason"] for name in ROUND} == {"NotNeeded"}
+    # A further variant opens the choice, and with it whether there is a second round.
+    world.edit({"spec": {"prune": {"thresholds": [0.1, 0.3]}}})
+    world.rest()
+    world.edit({"spec": {"inference": {"rounds": {"minGain": 0.0}}}})
+    world.rest()
+    assert seen == {("Succeeded", True), ("Skipped", False), ("Pending", False)}
+    assert not {f"{name} 2" for name in ROUND} & set(stages(world, made))
+    assert [kept for kept, _, _ in verdicts(world)] == [True, True]
+
+
 def test_another_filter_runs_from_the_merge() -> None:
     world = World(with_rounds(1)).rest()
     made = len(world.created_jobs())

@@ -8,10 +8,12 @@ from __future__ import annotations
 import os
 import random
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 from job_simulator import Outcome, default_map, default_ratio, stage_of
@@ -23,14 +25,18 @@ from yolo_operator.api import resource
 from yolo_operator.api.spec import parse_spec
 from yolo_operator.kube.cluster import EXPERIMENTS, JOBS
 from yolo_operator.kube.errors import ApiError
+from yolo_operator.pipeline import memo
 from yolo_operator.pipeline.plan import plan
-from yolo_operator.pipeline.values import ClaimState, CreateJob, Experiment, Observed
+from yolo_operator.pipeline.values import ClaimState, CreateJob, Experiment, Observed, StageKey, StageRun
+from yolo_operator.pipeline.work import Results, stage_run
 
 from examples import NAME, NAMESPACE, experiment_body, whole_spec
 
 THRESHOLDS = (0.1, 0.3, 0.5, 0.7)
 PLANNED = 25
 """Every so many looks are planned over and over: that costs more than all the rest."""
+COMPARED = 10
+"""Every so many answers of the memo are compared with what is computed."""
 LENGTH = int(os.environ.get("YOLO_SIMULATION_RUNS", "1"))
 
 # What happens on the way comes by a seed: shrinking it takes long and explains nothing.
@@ -39,6 +45,30 @@ runs = settings(
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
+
+
+class _ComparedMemo(memo.RunMemo):
+    """A memo that computes now and then what it remembers."""
+
+    asked = 0
+
+    def stage_run(
+        self, experiment: Experiment, key: StageKey, results: Results, *, spoiled: Mapping[str, int] | None = None
+    ) -> StageRun:
+        run = super().stage_run(experiment, key, results, spoiled=spoiled)
+        self.asked += 1
+        if self.asked % COMPARED == 0:
+            assert run == stage_run(experiment, key, results, spoiled=spoiled)
+        return run
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _nothing_wrong_is_remembered() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        compared = _ComparedMemo()
+        patch.setattr(memo, "RUNS", compared)
+        yield
+        assert compared.asked >= COMPARED
 
 
 def rounds(count: int, min_gain: float) -> dict[str, Any]:
