@@ -23,6 +23,7 @@ from yolo_operator.cli.validate import experiments, problems
 from yolo_operator.pipeline import graph
 from yolo_operator.pipeline.decisions import Decisions
 from yolo_operator.pipeline.names import stage_directory
+from yolo_operator.pipeline.resources import run_resources, with_workers
 from yolo_operator.pipeline.values import Experiment, StageKey, StageRun
 from yolo_operator.pipeline.work import Results, stage_run
 from yolo_operator.toolkit import text
@@ -122,6 +123,8 @@ def _decided(spec: Spec, key: StageKey, done: dict[StageKey, StageStatus]) -> De
 
 
 def _shown(spec: Spec, run: StageRun, *, offline: bool) -> Json:
+    wanted = run_resources(spec, run)
+    written = with_workers(spec, run.experiment_spec, wanted)
     shown: Json = {
         "stage": run.key.name,
         "variant": run.key.variant,
@@ -130,11 +133,12 @@ def _shown(spec: Spec, run: StageRun, *, offline: bool) -> Json:
         "command": run.instructions.get("argv"),
         "inputs": [one["path"] for one in run.instructions.get("inputs") or ()],
         "settings": run.instructions.get(str(run.instructions["task"])),  # of a stage of ours
-        "experimentSpec": run.experiment_spec,
+        "resources": wanted.dump(),
+        "experimentSpec": written,
     }
     if offline:
-        if spec.anchors is not None and run.experiment_spec:
-            shown["experimentSpec"] = _without_anchors(run.experiment_spec)
+        if spec.anchors is not None and written:
+            shown["experimentSpec"] = _without_anchors(written)
         mine = stage_directory(spec.workspace.mount_path, run.key, DIGEST)
         shown = json.loads(json.dumps(shown).replace(json.dumps(run.directory)[1:-1], mine))
     return {name: value for name, value in shown.items() if value}
@@ -226,7 +230,7 @@ def _as_text(shown: Json, body: Json) -> str:
     if KEY_TOKEN in shown.get("command", ()):
         secret = body["spec"]["toolkit"]["encryptionKeySecretRef"]
         lines.append(f"# {KEY_TOKEN} is key {secret['key']} of Secret {secret['name']}.")
-    parts = {name: shown[name] for name in ("image", "directory", "command", "inputs", "settings") if name in shown}
+    parts = {name: shown[name] for name in ("image", "directory", "command", "inputs", "settings", "resources") if name in shown}
     out = "\n".join(lines) + "\n" + yaml.safe_dump(parts, sort_keys=False, width=200, allow_unicode=True)
     if "experimentSpec" in shown:
         out += f"---\n# {shown['directory']}/{SPEC_FILE}\n{shown['experimentSpec']}"

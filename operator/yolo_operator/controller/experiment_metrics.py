@@ -16,8 +16,8 @@ from yolo_operator.controller import families
 from yolo_operator.controller.cache import Cache, ExperimentRow
 from yolo_operator.controller.families import Family
 from yolo_operator.controller.progress import LiveProgress
-from yolo_operator.kube.pod import effective_resources
 from yolo_operator.pipeline import times
+from yolo_operator.pipeline.resources import effective_resources
 from yolo_operator.pipeline.values import StageKey
 
 LIMIT = 200

@@ -9,9 +9,10 @@ from yolo_operator.api.pods import DeviceClaim
 from yolo_operator.api.spec import Spec
 from yolo_operator.kube.cluster import Object
 from yolo_operator.kube.owner import owner_reference
-from yolo_operator.kube.pod import pod_template, run_resources
+from yolo_operator.kube.pod import pod_template
 from yolo_operator.kube.views import CONTAINER
 from yolo_operator.pipeline.graph import stage_retry
+from yolo_operator.pipeline.resources import run_resources
 from yolo_operator.pipeline.values import CreateJob, Experiment, StageKey
 
 EXIT_USER = 10

@@ -6,12 +6,10 @@ It asks for no privilege that the toolkit can do without. `own` is true for stag
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
 from yolo_operator.api import resource
 from yolo_operator.api.pods import Resources, Scheduling, StageScheduling
-from yolo_operator.api.quantity import amount
 from yolo_operator.api.spec import Spec
 from yolo_operator.kube import device_claim, weights_pod
 from yolo_operator.kube.cluster import Object
@@ -19,8 +17,9 @@ from yolo_operator.kube.views import CONTAINER
 from yolo_operator.pipeline.graph import stage_override
 from yolo_operator.pipeline.keys import WEIGHTS
 from yolo_operator.pipeline.names import workspace_claim
+from yolo_operator.pipeline.resources import cpu_limit, run_resources, with_workers
 from yolo_operator.pipeline.values import Adoption, Experiment, StageKey, StageRun
-from yolo_operator.pipeline.work import ADOPT_MOUNT, GRACE_SECONDS, KEY_VARIABLE, METRICS_PORT, stage_image
+from yolo_operator.pipeline.work import ADOPT_MOUNT, GRACE_SECONDS, KEY_VARIABLE, METRICS_PORT
 from yolo_operator.toolkit.dialects import dialect
 from yolo_operator.toolkit.invocation import DATASET_MOUNT
 
@@ -31,7 +30,6 @@ GPU = "nvidia.com/gpu"
 _OWN_MODULES = {"prepare": "yolo_operator.dataset", "merge": "yolo_operator.dataset", "weights": "yolo_operator.weights"}
 """Python modules of the stages that run in the operator's own image."""
 ADOPTING_MODULE = "yolo_operator.dataset"
-_WORKERS = re.compile(r"^  n_workers: \d+$", re.MULTILINE)
 
 
 def pod_template(experiment: Experiment, run: StageRun, attempt: int, operator_image: str, runner_map: str) -> Object:
@@ -60,36 +58,11 @@ def pod_template(experiment: Experiment, run: StageRun, attempt: int, operator_i
         "metadata": {
             "annotations": {
                 resource.ANNOTATION_INSTRUCTIONS: instructions,
-                resource.ANNOTATION_EXPERIMENT_SPEC: _with_workers(spec, run.experiment_spec, wanted),
+                resource.ANNOTATION_EXPERIMENT_SPEC: with_workers(spec, run.experiment_spec, wanted),
             }
         },
         "spec": pod,
     }
-
-
-def run_resources(spec: Spec, run: StageRun) -> Resources:
-    """What an attempt asks for: nothing but a place when it only takes over what another experiment has."""
-    if run.adopt is not None:
-        return Resources(gpus=0, shared_memory=spec.resources.shared_memory)
-    return effective_resources(spec, run.key)
-
-
-def effective_resources(spec: Spec, key: StageKey) -> Resources:
-    """The stage's own resources field by field over the general ones, over the profile's."""
-    facts = dialect(spec.toolkit.profile)
-    override = stage_override(spec, key).resources or Resources()
-    chosen = override.over(spec.resources).model_dump(exclude_none=True)
-    chosen.setdefault("shared_memory", facts.default_shared_memory)
-    gpus = 0 if stage_image(spec, key) is None else facts.gpus(spec, key.group)
-    # TAO refuses more than one GPU for anything but training.
-    gpus = gpus if key.trains else min(gpus, 1)
-    if not gpus:
-        chosen.pop("dra", None)
-    if "dra" in chosen:
-        chosen["dra"]["count"] = gpus
-    else:
-        chosen["gpus"] = gpus
-    return Resources.model_validate(chosen)
 
 
 def _container(experiment: Experiment, run: StageRun, wanted: Resources, operator_image: str, *, own: bool) -> Object:
@@ -156,30 +129,10 @@ def _gpu_environment(wanted: Resources) -> dict[str, str]:
 
 
 def _cpu_environment(spec: Spec, wanted: Resources) -> dict[str, str]:
-    cpus = _cpu_limit(wanted)
+    cpus = cpu_limit(wanted)
     if cpus is None or dialect(spec.toolkit.profile).sees_cpu_limit:
         return {}
     return dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(cpus))
-
-
-def _with_workers(spec: Spec, text: str, wanted: Resources) -> str:
-    """The experiment spec with as many loader workers as the container may use CPUs, unless the user said how many.
-
-    TAO would start one for each CPU of the node. The number is set here and not where the digest is taken: another limit must
-    not make a finished training run again.
-    """
-    cpus = _cpu_limit(wanted)
-    if cpus is None or dialect(spec.toolkit.profile).sees_cpu_limit:
-        return text
-    if spec.experiment_spec.training_config.n_workers is not None:
-        return text
-    return _WORKERS.sub(f"  n_workers: {cpus}", text, count=1)
-
-
-def _cpu_limit(wanted: Resources) -> int | None:
-    """Whole CPUs that the container may use, at least 1; None: no limit."""
-    limit = (wanted.limits or {}).get("cpu")
-    return None if limit is None else max(1, int(amount(limit)))
 
 
 # --- volumes ---

@@ -33,7 +33,10 @@ def rendered(*arguments: str) -> Result:
 ROUNDS = whole_spec(inference={"rounds": {"count": 2, "fineTune": {"numEpochs": 3}}})
 
 
-@pytest.mark.parametrize("spec", [whole_spec(), tao_spec(), ROUNDS], ids=["open", "tao", "rounds"])
+LIMITED = tao_spec(resources={"limits": {"cpu": "6", "memory": "32Gi"}})
+
+
+@pytest.mark.parametrize("spec", [whole_spec(), tao_spec(), LIMITED, ROUNDS], ids=["open", "tao", "limited", "rounds"])
 def test_from_results_it_is_what_the_jobs_carry(spec: dict[str, Any]) -> None:
     world = World(spec).rest()
     status = Status.model_validate(world.status())
@@ -48,6 +51,10 @@ def test_from_results_it_is_what_the_jobs_carry(spec: dict[str, Any]) -> None:
         assert shown.get("command") == instructions.get("argv")
         assert shown.get("settings") == instructions.get(instructions["task"])
         assert shown.get("inputs", []) == [one["path"] for one in instructions.get("inputs", ())]
+        container = job["spec"]["template"]["spec"]["containers"][0]
+        asked = container["resources"].get("limits", {})
+        assert shown["resources"].get("limits", {}).items() <= asked.items()
+        assert str(shown["resources"].get("gpus", 0)) == asked.get("nvidia.com/gpu", "0")
 
 
 @pytest.mark.parametrize("spec", [small_spec(), whole_spec(), tao_spec(), ROUNDS], ids=["small", "open", "tao", "rounds"])
@@ -108,7 +115,7 @@ def test_the_spec_alone_is_the_seeds() -> None:
 def test_as_json() -> None:
     result = rendered(str(EXAMPLES / "license-plate-cpu.yaml"), "--stage", "prepare", "-o", "json")
     shown = json.loads(result.output)
-    assert set(shown) == {"stage", "directory", "settings"}
+    assert set(shown) == {"stage", "directory", "settings", "resources"}
     assert shown["settings"]["format"] == "darknet"
 
 
