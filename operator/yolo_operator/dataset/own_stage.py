@@ -19,19 +19,19 @@ class OwnStage(Stage):
         super().start()
         self._claim()
 
-    def finished_before(self) -> dict[str, Any] | None:
+    def finished_before(self, workspace: str) -> dict[str, Any] | None:
         """Also one of another experiment, in the workspace that the instructions name: its artifacts are copied first.
 
         Raises StageError `NothingToAdopt` when the stage may do nothing else.
         """
-        own = super().finished_before()
+        own = super().finished_before(workspace)
         adopt = self.instructions.get("adopt")
         if own is not None or adopt is None:
             return own
-        if (report := self.success_in(adopt["workspace"])) is not None:
+        if (report := super().finished_before(adopt["workspace"])) is not None:
             for item in report.get("artifacts", []):
                 _copy(Path(adopt["workspace"], item["path"]), Path(self.workspace, item["path"]))
-            return {**report, "reused": True, "attempt": self.attempt}
+            return report
         if adopt.get("only"):
             raise StageError("NothingToAdopt", f"{adopt['workspace']} has no success of this stage with all its artifacts")
         return None

@@ -1,17 +1,12 @@
 #!/usr/bin/env python3
-"""Runs one stage of an experiment inside a toolkit's container, and tells the truth about it.
+"""`python3 runner.py INSTRUCTIONS.json` runs one stage of an experiment in a toolkit's container, and tells the truth about it.
 
-    python3 runner.py INSTRUCTIONS.json
-
-A toolkit may exit with 0 after an interruption, a wrong key or a loss that is not a number. So a stage succeeded only when the
-exit code is 0 *and* its artifacts are there *and* the status file, if any, ends in SUCCESS *and* its numbers are finite.
-Anything else becomes a reason, a class (who must act) and a sentence. docs/stage-contract.md is the specification.
-
-This file and `toolkits.json` beside it (reasons, patterns of what toolkits print) are mounted into images we do not build: they
-need the standard library of Python 3.6 and nothing else.
+A toolkit may exit with 0 after an interruption, a wrong key or a loss that is not a number. So a stage succeeded only when its
+exit code is 0 *and* its artifacts are there *and* its status file, if any, ends in SUCCESS *and* its numbers are finite. Anything
+else becomes a reason, a class and a sentence: docs/stage-contract.md is the specification. This file and its `toolkits.json` go
+into images we do not build: they need the standard library of Python 3.6 and nothing else.
 """
 
-import errno
 import hashlib
 import json
 import math
@@ -25,19 +20,15 @@ import threading
 import time
 import traceback
 from contextlib import suppress
+from pathlib import Path
 from socketserver import StreamRequestHandler, ThreadingTCPServer
 from subprocess import DEVNULL, PIPE, STDOUT, Popen
 from typing import IO, Any, Callable, Dict, List, Optional, Set, Tuple
 
-TERMINATION_LIMIT = 4096  # bytes: the kubelet cuts longer messages, which would break the JSON
 TIMESTAMP = "%Y-%m-%dT%H:%M:%SZ"
 LINE_LIMIT = 65536  # bytes: a toolkit that never ends its line must not fill the memory
-GOES_FIRST = ("history", "boxes", "warnings", "errors", "AP", "message", "metrics", "artifacts")  # from a report that is too long
 CONTROL = re.compile("\x1b\\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")  # a terminal's colours and the like
-
-with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "toolkits.json"), encoding="utf-8") as tables:
-    TOOLKITS: Dict[str, Any] = json.load(tables)
-RULES = [(rule["kind"], re.compile(rule["pattern"], re.ASCII)) for rule in TOOLKITS["lines"]]
+TOOLKITS: Dict[str, Any] = json.loads(Path(__file__).with_name("toolkits.json").read_text(encoding="utf-8"))
 Rows = Dict[int, Dict[str, Any]]  # epoch → {loss, mAP, validationLoss, AP}: what is finite, and a loss that is not as nan
 
 
@@ -45,7 +36,6 @@ class StageError(Exception):
     """Ends a stage without success, for a reason of toolkits.json; `kind` overrules who must act."""
 
     def __init__(self, reason: str, found: str = "", kind: str = "") -> None:
-        super().__init__(reason, found)
         known = TOOLKITS["reasons"][reason]
         self.reason, self.kind, self.message = reason, kind or known["class"], known["sentence"].format(found)
 
@@ -55,12 +45,11 @@ def execute(path: str, work: Callable[[Any], Dict[str, Any]], kind: "Optional[Ca
     stage = (kind or Stage)(path)
     try:
         stage.start()
-        return stage.finish(stage.finished_before() or dict(work(stage), outcome="Succeeded", reason="Completed"))
+        return stage.finish(stage.finished_before(stage.workspace) or dict(work(stage), outcome="Succeeded", reason="Completed"))
     except StageError as error:
         failure = error
     except OSError as error:  # an operation on files, outside the toolkit
-        full, forbidden = error.errno in (errno.ENOSPC, errno.EDQUOT), error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
-        failure = StageError("NoSpace" if full else "WorkspaceNotWritable" if forbidden else "StorageFailed", str(error))
+        failure = StageError(TOOLKITS["storage"].get(str(error.errno), "StorageFailed"), str(error))
     except Exception as error:
         stage.say(traceback.format_exc())
         failure = StageError("RunnerError", repr(error))
@@ -72,38 +61,56 @@ class Stage:
     """One attempt at a stage, whatever does the work: its instructions, its logs, what it reads, and its report."""
 
     def __init__(self, path: str) -> None:
-        with open(path, encoding="utf-8") as file:
-            self.instructions: Dict[str, Any] = json.load(file)
+        self.instructions: Dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
         self.experiment_spec_file = os.path.join(os.path.dirname(path), "experiment-spec.txt")
         self.workspace, self.directory = self.instructions["workspace"], self.instructions["directory"]
         self.attempt, self.every = self.instructions.get("attempt", 1), float(self.instructions.get("progressSeconds", 3))
         self.expect: Dict[str, Any] = self.instructions.get("expect", {})
-        self.started = time.time()
-        self.known: Dict[str, Any] = {}  # what the report says even of a failure
         self.numbers: Dict[str, Any] = {}  # the live ones
         self.warnings: List[Dict[str, str]] = []
+        self.known: Dict[str, Any] = {"reused": False, "warnings": self.warnings, "truncated": False}  # even of a failure
         self.logs: List[IO[str]] = [open(1, "w", encoding="utf-8", errors="replace", closefd=False)]
         self.child: "Optional[Popen[bytes]]" = None
         self.key, self.signal, self.kill_at = "", 0, math.inf
-        self._said, self._said_at = "", -math.inf
+        self.started, self._said, self._said_at = time.time(), "", -math.inf
 
     def start(self) -> None:
         """Listen to the kubelet, and learn the key before a single line is written."""
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
+            signal.signal(number, self.forward)
         if self.instructions.get("keyEnv"):
-            key = os.environ.pop(self.instructions["keyEnv"], "").strip()
-            if not key or not key.isprintable():
-                raise StageError("KeyMissing", "is not printable text" if key else "is empty")
-            self.key = key
+            self.key = os.environ.pop(self.instructions["keyEnv"], "").strip()
+            if not self.key or not self.key.isprintable():
+                raise StageError("KeyMissing", "is not printable text" if self.key else "is empty")
         if self.instructions.get("metricsPort"):
-            serve_metrics(self, self.instructions["metricsPort"])
+            self.serve(self.instructions["metricsPort"])
 
-    def _on_signal(self, number: int, _frame: Any) -> None:
-        """Hand it on to the toolkit, which is killed graceSeconds later."""
+    def serve(self, port: int) -> None:
+        """The live numbers in Prometheus' text format, whatever is asked for."""
+        labels = ",".join(f"{name}={json.dumps(self.instructions[name])}" for name in ("experiment", "stage", "variant"))
+
+        def handle(request: StreamRequestHandler) -> None:
+            while request.rfile.readline(LINE_LIMIT).strip():
+                pass
+            request.wfile.write(b"HTTP/1.0 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\n\r\n")
+            for name, value in self.numbers.items():
+                metric = "yolo_stage_" + TOOLKITS["liveMetrics"].get(name, name)
+                request.wfile.write(f"# TYPE {metric} gauge\n{metric}{{{labels}}} {value}\n".encode())
+
+        ThreadingTCPServer.allow_reuse_address = ThreadingTCPServer.daemon_threads = True
+        try:
+            server = ThreadingTCPServer(("", port), type("Metrics", (StreamRequestHandler,), {"handle": handle, "timeout": 5}))
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+        except (OSError, OverflowError) as error:
+            self.warn("MetricsUnavailable", f"Port {port} cannot be served: {error}")
+
+    def forward(self, number: int, _frame: Any = None) -> None:
+        """Hand a signal on to the toolkit and all that it has started, which is killed graceSeconds later."""
         self.signal = self.signal or number
         self.kill_at = min(self.kill_at, time.monotonic() + float(self.instructions.get("graceSeconds", 25)))
-        send_signal(self.child, number)
+        with suppress(ProcessLookupError, PermissionError):
+            if self.child is not None:
+                os.killpg(self.child.pid, number)
 
     def check(self) -> None:
         """Go no further when the container was asked to stop."""
@@ -143,20 +150,15 @@ class Stage:
             self._said, self._said_at = line, time.monotonic()
             self.say(line, only=self.logs[0])
 
-    def finished_before(self) -> Optional[Dict[str, Any]]:
-        """The report of an earlier success with the same digest, if its artifacts are what they were."""
-        report = self.success_in(self.workspace)
-        return dict(report, reused=True, attempt=self.attempt) if report else None
-
-    def success_in(self, workspace: str) -> Optional[Dict[str, Any]]:
-        """This stage's report in a workspace, if it is such a success."""
+    def finished_before(self, workspace: str) -> Optional[Dict[str, Any]]:
+        """The report of an earlier success with the same digest in a workspace, if its artifacts are what they were."""
         path = os.path.join(workspace, os.path.relpath(self.directory, self.workspace), "report.json")
         report = parse_json(read_text(path))
         if (report.get("outcome"), report.get("digest")) != ("Succeeded", self.instructions["digest"]):
             return None
         whole = all(intact(os.path.join(workspace, item["path"]), item) for item in report.get("artifacts", []))
         self.say(f"Finished before with the same inputs{'' if whole else ', but its artifacts are not what was reported'}.")
-        return report if whole else None
+        return dict(report, reused=True, attempt=self.attempt) if whole else None
 
     def verify_inputs(self) -> None:
         """A stage that would read something else than what was reported must not start."""
@@ -172,12 +174,11 @@ class Stage:
 
     def finish(self, fields: Dict[str, Any]) -> int:
         """Write the report, whole into the workspace and shortened for the kubelet; returns the container's exit code."""
-        send_signal(self.child, signal.SIGKILL)
+        self.forward(signal.SIGKILL)
+        started, seconds = time.strftime(TIMESTAMP, time.gmtime(self.started)), round(time.time() - self.started, 1)
         report = {name: self.instructions.get(name) for name in ("version", "stage", "variant", "attempt", "digest")}
         report.update({name: fields.get(name) for name in ("outcome", "reason", "message", "class")}, **self.known)
-        started, seconds = time.strftime(TIMESTAMP, time.gmtime(self.started)), round(time.time() - self.started, 1)
         report.update(startedAt=started, finishedAt=time.strftime(TIMESTAMP, time.gmtime()), seconds=seconds)
-        report.update(reused=False, warnings=self.warnings, truncated=False)
         report = plain(dict(report, **dict(fields, message=self.mask(fields["message"]))))
         self.say(f"{report['outcome']}: {report['reason']}: {report['message']}")
         with suppress(OSError):
@@ -194,45 +195,42 @@ class ToolkitStage(Stage):
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
-        self.resume: Dict[str, Any] = self.instructions.get("resume") or {}
+        self.resume: Dict[str, Any] = self.instructions.get("resume") or {"weights": "", "suffix": "", "epochs": 0}
+        self.outputs: List[Dict[str, Any]] = self.expect.get("files", []) + self.expect.get("directories", [])
         self.parser = OutputParser()
         self.tail: List[str] = []  # its last lines
-        self.stopped = ""  # the reason for which it was stopped before its end
-        self._bar_at = -math.inf
+        self.stopped, self._bar_at = "", -math.inf  # the reason for which it was stopped before its end
 
     def work(self) -> Dict[str, Any]:
         """Prepare, run, judge. A training that goes on starts from its newest checkpoint."""
         self.verify_inputs()
-        self.check_needs()
-        self.clear_outputs()
+        self.make_ready()
         self.open_log()
         self.parser.events.update([self.instructions["task"]] if self.instructions.get("keyEnv") else [])
-        found = self.checkpoints(self.training_log()) if self.resume else {}
+        found = self.checkpoints(self.training_log())
         newest = max(found, default=0)
-        if self.resume:
-            if newest == self.resume["epochs"]:
-                self.say("The training was finished before: judging what is there.")
-                return self.judge([])
-            for epoch, path in self.checkpoints().items():
-                if epoch > newest:  # cut short: it must not pass for one of this run's
-                    os.unlink(path)
-            self.training_log(up_to=newest)
-            self.known.update({"resumedFromEpoch": newest} if newest else {})
+        if newest and newest == self.resume["epochs"]:
+            self.say("The training was finished before: judging what is there.")
+            return self.judge([])
+        for path in [path for epoch, path in self.checkpoints().items() if epoch > newest]:
+            os.unlink(path)  # cut short: it must not pass for one of this run's
+        self.training_log(up_to=newest)
+        self.known.update({"resumedFromEpoch": newest} if newest else {})
         self.write_experiment_spec(found.get(newest, ""))
         self.check()
         offset, kills = file_size(self.expect.get("statusFile", "")), memory_kills()
         self.known["exitCode"] = code = self.run()
-        for path in [item["path"] for item in self.expect.get("files", []) if item.get("maskKey") and file_size(item["path"])]:
+        for path in [item["path"] for item in self.outputs if item.get("maskKey") and file_size(item["path"])]:
             write_atomically(path, self.mask(read_text(path)).encode())  # the toolkit wrote it in clear, even if it failed then
         if self.stopped:
             self.known["metrics"] = self.numbers
             raise self.where_it_stood()
         if code != 0:
             raise self.explain(code, "Killed by the kernel" if memory_kills() > kills or code == 128 + signal.SIGKILL else "")
-        return self.judge(status_records(self.expect.get("statusFile", ""), offset))
+        return self.judge(self.status_records(offset))
 
-    def check_needs(self) -> None:
-        """It must not start if it cannot end well."""
+    def make_ready(self) -> None:
+        """A toolkit must not start if it cannot end well, nor be stopped by, or get credit for, what an earlier attempt left."""
         for item in self.expect.get("calibration", []):  # without them the toolkit measures int8 ranges on random numbers
             there, kinds = names_in(item["path"], tuple(item["suffixes"])), " ".join(item["suffixes"])
             if len(there) < item["atLeast"]:
@@ -240,23 +238,17 @@ class ToolkitStage(Stage):
         free, least = shutil.disk_usage(self.workspace).free, self.instructions.get("minFreeBytes", 0)
         if free < least:
             raise StageError("NoSpace", f"{free} bytes are free, the stage may need {least}")
-
-    def clear_outputs(self) -> None:
-        """What an earlier attempt left half-written must neither stop the toolkit nor pass for a result."""
-        for item in self.expect.get("directories", []) + self.expect.get("files", []):
-            for path in [item["path"], *item.get("alternatives", [])]:
-                if os.path.realpath(path).startswith(os.path.realpath(self.directory) + os.sep) and os.path.exists(path):
-                    (shutil.rmtree if os.path.isdir(path) else os.unlink)(path)
+        for path in [path for item in self.outputs for path in [item["path"], *item.get("alternatives", [])]]:
+            if os.path.exists(path) and os.path.realpath(path).startswith(os.path.realpath(self.directory) + os.sep):
+                (shutil.rmtree if os.path.isdir(path) else os.unlink)(path)
         for path in [self.directory, *self.instructions.get("makeDirectories", [])]:
             os.makedirs(path, exist_ok=True)
 
     def checkpoints(self, rows: Optional[Rows] = None) -> Dict[int, str]:
-        """Epoch → file up to the last epoch. With the training log's rows only complete ones: a row proves its epoch's file
-        whole, and one of that size passes as whole, too."""
+        """Epoch → file. With the training log's rows only complete ones: those of which a row tells, and those as big as one."""
         folder, pattern = self.resume["weights"], re.compile(r"[^.].*_epoch_(\d{1,9})" + re.escape(self.resume["suffix"]))
-        found = {
-            int(pattern.sub(r"\1", name)): os.path.join(folder, name) for name in names_in(folder) if pattern.fullmatch(name)
-        }
+        saved = filter(pattern.fullmatch, names_in(folder))
+        found = {int(pattern.sub(r"\1", name)): os.path.join(folder, name) for name in saved}
         sizes = {epoch: file_size(path) for epoch, path in found.items() if epoch <= self.resume["epochs"]}
         if rows is not None:
             enough = 0.95 * max([sizes[epoch] for epoch in sizes if epoch in rows], default=math.inf if rows else 0)
@@ -265,13 +257,11 @@ class ToolkitStage(Stage):
 
     def training_log(self, up_to: float = math.inf) -> Rows:
         """The rows of the toolkit's csv. It truncates the file when it resumes: they are kept in a copy, and put back into it."""
-        result, cells, rows = os.path.dirname(self.resume["weights"].rstrip("/")), {}, {}
+        result, rows = os.path.dirname(self.resume["weights"].rstrip("/")), {}
         written = [os.path.join(result, name) for name in names_in(result, ".csv") if "training_log" in name][:1]
         files = [os.path.join(self.directory, "training-log.csv"), *written]
-        for line in [line for path in files for line in read_text(path).split("\n")[:-1]]:  # a last line cut short does not count
-            first, *others = line.rstrip("\r").split(",")
-            if re.fullmatch("epoch|[0-9]{1,9}", first):
-                cells[0 if first == "epoch" else int(first)] = [first, *others]
+        lines = [line.rstrip("\r").split(",") for path in files for line in read_text(path).split("\n")[:-1]]  # whole ones
+        cells = {int(line[0].replace("epoch", "0")): line for line in lines if re.fullmatch("epoch|[0-9]{1,9}", line[0])}
         header = cells.get(0, [])
         kept = {epoch: cells[epoch] for epoch in sorted(cells) if epoch <= up_to and len(cells[epoch]) == len(header)}
         for path in files if header else []:
@@ -280,17 +270,14 @@ class ToolkitStage(Stage):
             texts = dict(zip(header, kept[epoch]))  # noqa: B905 (strict= is newer than 3.6)
             row: Dict[str, Any] = {name: finite(texts.get(column)) for name, column in TOOLKITS["csv"].items()}
             row["AP"] = {name[3:]: finite(texts[name]) for name in texts if name[:3] == "AP_" and finite(texts[name]) is not None}
-            if re.match("(?i)-?(nan|inf)", texts.get("loss", "")):
-                row["loss"] = math.nan
+            row["loss"] = math.nan if re.match("(?i)-?(nan|inf)", texts.get("loss", "")) else row["loss"]
             rows[epoch] = {name: value for name, value in row.items() if value not in (None, {})}
         return rows
 
     def write_experiment_spec(self, checkpoint: str) -> None:
-        """The operator prints it canonically, a field a line: to resume is to replace lines. Of protobuf's oneof only ours may
-        stay, because the last one silently wins."""
+        """It has a field a line: to resume is to replace lines. Of protobuf's oneof only ours may stay: the last one wins."""
         if self.instructions.get("specPath"):
-            with open(self.experiment_spec_file, "rb") as file:
-                lines = file.read().decode("utf-8", "surrogateescape").split("\n")
+            lines = Path(self.experiment_spec_file).read_bytes().decode("utf-8", "surrogateescape").split("\n")
             if checkpoint:
                 self.say(f"Going on from the checkpoint {checkpoint}")
                 lines = [line for line in lines if not re.match("  (pretrain|pruned|resume)_model_path:", line)]
@@ -310,7 +297,7 @@ class ToolkitStage(Stage):
             raise StageError("ExecutableMissing", words[0]) from None
         self.child, patience = child, float(self.instructions.get("stallSeconds") or math.inf)
         if self.signal:  # it came between the last check and the start
-            send_signal(child, self.signal)
+            self.forward(self.signal)
         output, code, give_up_at, alive_at = [child.stdout] if child.stdout else [], None, math.inf, time.monotonic()
         while code is None or (output and time.monotonic() < give_up_at):
             for pipe in select.select(output, [], [], 0.1)[0]:
@@ -319,14 +306,13 @@ class ToolkitStage(Stage):
                 self.show(self.parser.feed(data))
             if code is None and not self.stopped and time.monotonic() - alive_at > patience:
                 self.stopped = "Stalled"
-                os.kill(os.getpid(), signal.SIGTERM)
-            if code is None:
-                code = reap(child)
-                if code is not None:  # a helper that lives on may hold the pipe open
-                    self.stopped, give_up_at = self.stopped or ("Interrupted" if self.signal else ""), time.monotonic() + 5
+                self.forward(signal.SIGTERM)
+            ended, status = os.waitpid(-1, os.WNOHANG) if code is None else (0, 0)  # of any: process 1 inherits orphans
+            if ended == child.pid:  # a helper that lives on may hold the pipe open
+                child.returncode = code = 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+                self.stopped, give_up_at = self.stopped or ("Interrupted" if self.signal else ""), time.monotonic() + 5
             if time.monotonic() > self.kill_at:
-                self.kill_at = math.inf
-                send_signal(child, signal.SIGKILL)
+                self.forward(signal.SIGKILL)
         self.show(self.parser.close(), last=True)
         return code
 
@@ -343,9 +329,9 @@ class ToolkitStage(Stage):
 
     def where_it_stood(self) -> StageError:
         """The verdict on a toolkit that was stopped before its end."""
-        newest = max(self.checkpoints(self.training_log()), default=0) if self.resume else 0
-        signalled, patience = signal.Signals(self.signal).name, self.instructions.get("stallSeconds")
-        stood = f"{patience} s (its last line: {self.tail[-1:]})" if self.stopped == "Stalled" else signalled
+        newest, patience = max(self.checkpoints(self.training_log()), default=0), self.instructions.get("stallSeconds")
+        stalled = f"{patience} s (its last line: {self.tail[-1:]})"
+        stood = stalled if self.stopped == "Stalled" else signal.Signals(self.signal).name
         stood += f" in epoch {self.parser.seen['epoch']}" if "epoch" in self.parser.seen else ""
         stood += f"; the next attempt goes on from the checkpoint of epoch {newest}" if newest else ""
         return StageError(self.stopped, stood)
@@ -361,29 +347,32 @@ class ToolkitStage(Stage):
         last = " | ".join(lines[-3:])[-400:] or "it printed nothing"
         return StageError(known["reason"], said if code == 0 else f"exit code {code}: {last}", known["class"])
 
+    def status_records(self, offset: int) -> List[Dict[str, Any]]:
+        """The records of this run: the toolkit appends to the file of earlier ones, and starts each with "Starting …"."""
+        path = self.expect.get("statusFile", "")
+        records = list(filter(None, map(parse_json, read_text(path, offset if offset <= file_size(path) else 0).splitlines())))
+        starts = [place for place, record in enumerate(records) if str(record.get("message")).startswith("Starting")]
+        return records[max(starts, default=0) :]
+
     def judge(self, records: List[Dict[str, Any]]) -> Dict[str, Any]:
         """The rule for a toolkit that says it is done: status, artifacts and numbers must agree. Returns the report's fields."""
         status, seen = records[-1] if records else {"status": "SUCCESS"}, self.parser.seen
-        history: List[Dict[str, Any]] = []
         if status.get("status") != "SUCCESS":
             raise self.explain(0, "{}: {}".format(status.get("status"), status.get("message")))
         kpis = [record["kpi"] for record in records if isinstance(record.get("kpi"), dict)]
         kpi = {re.sub("[^a-z]+", "_", name.lower()): value for each in kpis for name, value in each.items()}
         metrics = {name: finite(seen.get(name), finite(kpi.get(other))) for name, other in TOOLKITS["kpis"].items()}
         metrics.update(AP=seen.get("AP"), anchors=seen.get("anchors"))
-        outputs = self.expect.get("files", []) + self.expect.get("directories", [])
-        if self.resume:
-            metrics, outputs, history = self.judge_training(bool(records))
+        metrics, outputs, history = self.judge_training(bool(records)) if self.resume["epochs"] else (metrics, self.outputs, [])
         artifacts = [self.artifact(item["name"], self.find_output(item)) for item in outputs]
-        for item in self.expect.get("directories", []):
-            if item.get("suffix") == ".txt":  # labels: one file an image, one line a detection
-                texts = [read_text(os.path.join(item["path"], name)) for name in names_in(item["path"], ".txt")]
-                metrics.update(images=len(texts), detections=len(re.findall(r"(?m)^.*\S", "\n".join(texts))))
+        for item in [item for item in outputs if item.get("suffix") == ".txt"]:  # labels: a file an image, a line a detection
+            texts = [read_text(os.path.join(item["path"], name)) for name in names_in(item["path"], ".txt")]
+            metrics.update(images=len(texts), detections=len(re.findall(r"(?m)^.*\S", "\n".join(texts))))
         for name in self.expect.get("metrics", []):
             numbers = sum(metrics[name], []) if isinstance(metrics.get(name), list) else [metrics.get(name)]
             if not numbers or any(finite(each) is None for each in numbers):
                 raise StageError("MetricMissing", name)
-        if self.resume and self.instructions.get("keepCheckpoints") == "artifacts":
+        if self.instructions.get("keepCheckpoints") == "artifacts":
             for path in set(self.checkpoints().values()) - {item["path"] for item in outputs}:
                 os.unlink(path)
         known = {name: len(value) if isinstance(value, list) else value for name, value in metrics.items()}
@@ -405,34 +394,31 @@ class ToolkitStage(Stage):
             nothing = (said_success or resumes) and "epoch" not in parser.events
             raise StageError("NothingTrained" if nothing else "InterruptedWithoutSignal", f"after epoch {done} of {epochs}")
         if not found or (wanted.isdigit() and int(wanted) not in found):
-            suffix, others = self.resume["suffix"], names_in(self.resume["weights"])
-            there = " ".join([name for name in others if not name.endswith(suffix)][-3:]) or "nothing"
+            suffix, weights = self.resume["suffix"], self.resume["weights"]
+            there = " ".join([name for name in names_in(weights) if not name.endswith(suffix)][-3:]) or "nothing"
             missing = f"no checkpoint of epoch {wanted}" if found else f"no checkpoint *{suffix} but {there}"
             raise self.explain(0, missing + ": trainingConfig.checkpointInterval decides which epochs are saved")
-        by_map = {epoch: (finite(rows.get(epoch, {}).get("mAP"), -1.0), epoch) for epoch in found}
-        chosen = int(wanted) if wanted.isdigit() else max(found) if wanted == "last" else max(by_map.values())[1]
-        outputs = [{"name": "checkpoint", "path": found[chosen]}, {"name": "last", "path": found[max(found)]}]
+        last, best = max(found), max((finite(rows.get(epoch, {}).get("mAP"), -1.0), epoch) for epoch in found)[1]
+        chosen = int(wanted) if wanted.isdigit() else last if wanted == "last" else best
+        outputs = [{"name": "checkpoint", "path": found[chosen]}, {"name": "last", "path": found[last]}][: 1 + (chosen != last)]
         evaluated = max([epoch for epoch in rows if epoch <= chosen and "mAP" in rows[epoch]], default=chosen)
         if evaluated != chosen:
             self.warn("EpochNotEvaluated", f"Epoch {chosen} was not evaluated: its mAP is that of epoch {evaluated}.")
         metrics = {**rows.get(evaluated, {}), **rows.get(chosen, {}), "epoch": chosen, "epochs": epochs}
-        history = [{"epoch": epoch, **row} for epoch, row in sorted(rows.items())]
-        return metrics, outputs if chosen != max(found) else outputs[:1], history
+        return metrics, outputs, [{"epoch": epoch, **row} for epoch, row in sorted(rows.items())]
 
     def find_output(self, item: Dict[str, Any]) -> str:
         """Where an output lies that holds something: a file, or a directory with enough files."""
-        paths: List[str] = [item["path"], *item.get("alternatives", [])]
-        for path in paths:
+        for path in [item["path"], *item.get("alternatives", [])]:
             if file_size(path) or len(names_in(path, item.get("suffix", ""))) >= item.get("atLeast", 1):
-                return path
+                return str(path)
         raise self.explain(0, f"no {item['path']} but " + (" ".join(names_in(os.path.dirname(item["path"]))) or "nothing"))
 
 
 class OutputParser:
-    """Reads a toolkit's output as it comes, cut anywhere, by the patterns of toolkits.json. What none matches it passes on.
+    """Reads a toolkit's output, cut anywhere, by toolkits.json; gives lines as (text, of a bar "moving" or "complete", else "").
 
     `seen` has the newest numbers by their names in the contract, nan where the toolkit printed nan; `events` the kinds of lines.
-    Lines come back as (text, state of a progress bar: "moving", "complete" or "" for any other line).
     """
 
     def __init__(self) -> None:
@@ -444,8 +430,7 @@ class OutputParser:
         self._evaluation: Dict[str, Any] = {}
 
     def feed(self, data: bytes) -> List[Tuple[str, str]]:
-        """Take the next bytes; returns the lines that they complete."""
-        # On a terminal a bar goes back by \b and \r: as segments of the stream its updates are whole.
+        r"""Take the next bytes; returns the lines that they complete. Between \b and \r lie a terminal's updates of a bar."""
         *ended, rest = re.split(b"[\r\n]", self._rest + data.replace(b"\b", b""))
         self._rest = rest[:LINE_LIMIT]
         return [line for raw in ended for line in self._line(raw)]
@@ -463,28 +448,32 @@ class OutputParser:
             left = 1 - self.seen["step"] / steps
             an_epoch = self.seen.get("took") or (eta / left if eta is not None and left else None)
             eta = None if an_epoch is None else (an_epoch * left if eta is None else eta) + (epochs - epoch) * an_epoch
-        live = ("epoch", "epochs", "step", "steps", "loss", "mAP", "validationLoss")
-        return dict({name: self.seen.get(name) for name in live}, etaSeconds=None if eta is None else round(eta))
+        live = {name: self.seen.get(name) for name in TOOLKITS["liveMetrics"]}
+        return dict(live, etaSeconds=None if eta is None else round(eta))
 
     def _line(self, raw: bytes, whole: bool = True) -> List[Tuple[str, str]]:
-        text, bar = CONTROL.sub("", raw[:LINE_LIMIT].decode("utf-8", "replace")).rstrip(), ""
+        text = CONTROL.sub("", raw[:LINE_LIMIT].decode("utf-8", "replace")).rstrip()
         if not text or (text == self._last_bar and whole):  # tqdm prints its last bar twice
             return []
-        for kind, pattern in RULES if whole else []:
-            match = pattern.search(text)
-            if match:
-                bar = self._take(kind, match.groupdict())
-                break
+        matches = ((rule["kind"], re.search(rule["pattern"], text, re.ASCII)) for rule in TOOLKITS["lines"] if whole)
+        bar = next((self._take(kind, match.groupdict()) for kind, match in matches if match), "")
         self._last_bar = text if bar == "complete" else ""
         return [(text, bar)]
 
     def _take(self, kind: str, texts: Dict[str, Any]) -> str:
         """Note what a line says; returns the state of a progress bar."""
-        name = texts.pop("name", "")
-        found: Dict[str, Any] = {name: number(text) for name, text in texts.items() if text is not None}
+        name, found = texts.pop("name", ""), {name: number(text) for name, text in texts.items() if text is not None}
         self.events.add(kind)
         if kind in ("bar", "count"):
-            return self._take_bar(kind, found)
+            training, moving = kind == "bar", found["step"] < found["steps"]
+            if not 0 < found["steps"] >= found["step"]:
+                return ""
+            if training or "epoch" not in self.seen:  # in a training the other bar counts the validation's batches
+                self.seen.update(dict({"eta": None}, **found))
+            if training and not moving and "took" in found and self.seen.get("epoch"):
+                self.history.setdefault(self.seen["epoch"], {}).update({"loss": found["loss"]} if "loss" in found else {})
+                self.events.add("epochEnd")
+            return "moving" if moving else "complete"
         if kind in ("class", "mean") and (self._table is None or any(value > 1 for value in found.values())):
             return ""
         if kind == "class" and self._table is not None:
@@ -506,18 +495,6 @@ class OutputParser:
             self._settle()
         return ""
 
-    def _take_bar(self, kind: str, found: Dict[str, Any]) -> str:
-        if not 0 < found["steps"] >= found["step"]:
-            return ""
-        if kind == "bar" or "epoch" not in self.seen:  # in a training the other bar counts the validation's batches
-            self.seen.update(dict({"eta": None}, **found))
-        if found["step"] < found["steps"]:
-            return "moving"
-        if kind == "bar" and "took" in found and self.seen.get("epoch"):
-            self.history.setdefault(self.seen["epoch"], {}).update({"loss": found["loss"]} if "loss" in found else {})
-            self.events.add("epochEnd")
-        return "complete"
-
     def _settle(self) -> None:
         """What a validation found belongs to the epoch that is saved next, else to the one that runs."""
         if self.seen.get("epoch") and self._evaluation:
@@ -527,35 +504,8 @@ class OutputParser:
 
 def number(text: str) -> Any:
     """`12`, `1.5e-07`, `nan`, or `1:02:03` in seconds."""
-    if ":" in text:
-        return sum(int(part) * 60**power for power, part in enumerate(reversed(text.split(":"))))
-    return int(text) if text.isdigit() else float(text)
-
-
-def status_records(path: str, offset: int) -> List[Dict[str, Any]]:
-    """The records of this run: the toolkit appends to the file of earlier ones, and starts each with "Starting …"."""
-    lines = read_text(path, offset if offset <= file_size(path) else 0).splitlines()
-    records = [record for record in map(parse_json, lines) if record]
-    starts = [place for place, record in enumerate(records) if str(record.get("message")).startswith("Starting")]
-    return records[max(starts, default=0) :]
-
-
-def reap(child: "Popen[bytes]") -> Optional[int]:
-    """The child's exit code once it has ended. Process 1 of a container inherits orphans: it reaps those, too."""
-    while child.returncode is None:
-        pid, status = os.waitpid(-1, os.WNOHANG)
-        if pid == 0:
-            return None
-        if pid == child.pid:
-            child.returncode = 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
-    return child.returncode
-
-
-def send_signal(child: "Optional[Popen[bytes]]", number: int) -> None:
-    """To the toolkit and all that it has started."""
-    if child is not None:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(child.pid, number)
+    *minutes, rest = text.split(":")
+    return 60 * number(":".join(minutes)) + int(rest) if minutes else int(rest) if rest.isdigit() else float(rest)
 
 
 def memory_kills() -> int:
@@ -564,19 +514,17 @@ def memory_kills() -> int:
     return sum(int(count) for count in re.findall(r"(?m)^oom_kill (\d+)", text))
 
 
-def shorten(report: Dict[str, Any], limit: int = TERMINATION_LIMIT) -> bytes:
+def shorten(report: Dict[str, Any], limit: int = 4096) -> bytes:  # the kubelet cuts longer messages
     """The report as compact JSON of at most `limit` bytes; what people need least goes first, of classes the last names."""
     short = plain(report)
-    for name in GOES_FIRST:
+    for name in ("history", "boxes", "warnings", "errors", "AP", "message", "metrics", "artifacts"):
         holder = short.get("metrics", {}) if name in ("boxes", "AP") else short
         if len(compact(short)) > limit and name in holder:
             short["truncated"], whole = True, holder.pop(name)
-            if name == "message":
-                short[name] = whole[:500]
-            elif name == "AP":
-                holder[name] = dict(sorted(whole.items()))
-                while holder[name] and len(compact(short)) > limit:
-                    holder[name].popitem()
+            if name in ("AP", "message"):
+                holder[name] = whole[:500] if name == "message" else dict(sorted(whole.items()))
+            while name == "AP" and holder[name] and len(compact(short)) > limit:
+                holder[name].popitem()
     return compact(short)
 
 
@@ -588,28 +536,6 @@ def plain(value: Any) -> Any:
     """Strict JSON's values: nothing that is None, nan or infinite."""
     cleaned = json.loads(json.dumps(value), parse_constant=lambda _: None)
     return json.loads(json.dumps(cleaned), object_hook=lambda each: {name: each[name] for name in each if each[name] is not None})
-
-
-def serve_metrics(stage: Stage, port: int) -> None:
-    """The live numbers in Prometheus' text format, whatever is asked for."""
-    labels = ",".join(
-        f"{name}={json.dumps(str(stage.instructions.get(name, '')))}" for name in ("experiment", "stage", "variant")
-    )
-    metric = "# TYPE yolo_stage_{0} gauge\nyolo_stage_{0}{{{1}}} {2}\n"
-
-    def handle(request: StreamRequestHandler) -> None:
-        while request.rfile.readline(LINE_LIMIT).strip():
-            pass
-        live = [(name, stage.numbers[ours]) for ours, name in TOOLKITS["liveMetrics"].items() if ours in stage.numbers]
-        text = "".join(metric.format(name, labels, value) for name, value in live)
-        request.wfile.write(b"HTTP/1.0 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\n\r\n" + text.encode())
-
-    ThreadingTCPServer.allow_reuse_address = ThreadingTCPServer.daemon_threads = True
-    try:
-        server = ThreadingTCPServer(("", port), type("Metrics", (StreamRequestHandler,), {"handle": handle, "timeout": 5}))
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-    except (OSError, OverflowError) as error:
-        stage.warn("MetricsUnavailable", f"Port {port} cannot be served: {error}")
 
 
 def finite(value: Any, default: Any = None) -> Any:
@@ -631,18 +557,15 @@ def names_in(folder: str, suffix: Any = "") -> List[str]:
 
 def measure(path: str) -> Tuple[int, str]:
     """Bytes and sha256 of a file; of a directory its files' bytes and the sha256 over their sorted names and sha256s."""
-    digest, size = hashlib.sha256(), 0
-    for name in names_in(path):
-        if os.path.isfile(os.path.join(path, name)):
-            one_size, one_digest = measure(os.path.join(path, name))
-            size += one_size
-            digest.update(f"{name}\0{one_digest}\n".encode("utf-8", "surrogateescape"))
-    if not os.path.isdir(path):
-        with open(path, "rb") as file:
-            for block in iter(lambda: file.read(1 << 20), b""):
-                digest.update(block)
-                size += len(block)
-    return size, digest.hexdigest()
+    digest = hashlib.sha256()
+    if os.path.isdir(path):
+        files = {name: measure(os.path.join(path, name)) for name in names_in(path) if os.path.isfile(os.path.join(path, name))}
+        digest.update("".join(f"{name}\0{files[name][1]}\n" for name in files).encode("utf-8", "surrogateescape"))
+        return sum(size for size, _ in files.values()), digest.hexdigest()
+    with open(path, "rb") as content:
+        for block in iter(lambda: content.read(1 << 20), b""):
+            digest.update(block)
+        return content.tell(), digest.hexdigest()
 
 
 def intact(path: str, item: Dict[str, Any]) -> bool:
@@ -652,11 +575,7 @@ def intact(path: str, item: Dict[str, Any]) -> bool:
 
 def read_text(path: str, offset: int = 0) -> str:
     """A file's text, line ends as they are; nothing when there is no such file."""
-    if not os.path.isfile(path):
-        return ""
-    with open(path, "rb") as file:
-        file.seek(offset)
-        return file.read().decode("utf-8", "replace")
+    return Path(path).read_bytes()[offset:].decode("utf-8", "replace") if os.path.isfile(path) else ""
 
 
 def parse_json(text: str) -> Dict[str, Any]:

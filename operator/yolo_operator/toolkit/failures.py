@@ -155,3 +155,12 @@ EXIT_CODES: dict[int, tuple[str, FailureClass | None]] = {
     74: ("StorageFailed", None),
 }
 """What an exit code means when no line tells more; None: the reason's own class."""
+
+STORAGE: dict[int, str] = {
+    28: "NoSpace",  # ENOSPC
+    122: "NoSpace",  # EDQUOT
+    13: "WorkspaceNotWritable",  # EACCES
+    1: "WorkspaceNotWritable",  # EPERM
+    30: "WorkspaceNotWritable",  # EROFS
+}
+"""Linux's number for why a file operation failed → reason; any other is `StorageFailed`."""

@@ -44,6 +44,7 @@ LIVE_METRICS: dict[str, str] = {
     "epoch": "epoch",
     "epochs": "epochs",
     "step": "step",
+    "steps": "steps",
     "loss": "loss",
     "mAP": "map",
     "validationLoss": "validation_loss",

@@ -32,6 +32,7 @@ def runner_data() -> dict[str, Any]:
             str(code): {"reason": reason, "class": who.value if who else ""}
             for code, (reason, who) in failures.EXIT_CODES.items()
         },
+        "storage": {str(number): reason for number, reason in failures.STORAGE.items()},
         "lines": [{"kind": kind, "pattern": pattern} for kind, pattern in outputs.LINES],
         "liveMetrics": outputs.LIVE_METRICS,
         "csv": outputs.TRAINING_LOG,
