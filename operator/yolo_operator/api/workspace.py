@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from yolo_operator.api.base import Model, ObjectName, Quantity, Rule, SafePath, exactly_one
+from yolo_operator.api.base import Model, ObjectName, Quantity, Rule, SafePath, Unquoted, exactly_one
 
 RESERVED = r"^/+((dataset|dev|etc/yolo-operator|opt/yolo-operator|proc|sys|tmp)(/.*)?)?$"
 """Where a stage's pod mounts something else."""
@@ -57,7 +57,7 @@ class Workspace(Model):
     """Or one that the operator makes."""
     sub_path: Annotated[SafePath, Field(max_length=256)] | None = None
     """The directory on the claim; absent: its root."""
-    mount_path: Annotated[str, Field(pattern=r"^/[A-Za-z0-9._/-]+$", max_length=256)] = "/workspace"
+    mount_path: Annotated[str, Field(pattern="^/.", max_length=256), Unquoted("A-Za-z0-9._/-")] = "/workspace"
     """Where the stages see it. Absolute paths in the experiment spec refer to it."""
     retention: Retention = Retention.RETAIN
     """Retain: all is kept, also when the experiment is deleted. DeleteOnSuccess: after a successful training its checkpoints go,
