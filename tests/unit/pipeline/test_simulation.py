@@ -334,8 +334,7 @@ def test_whatever_a_restless_user_does_the_end_is_that_of_the_last_spec(
         _happen(world, STORM, rng)
         if rng.random() < 0.1:
             world.edit({"spec": rng.choice(EDITS)})
-        if rng.random() < 0.05:
-            world.edit({"metadata": {"annotations": {resource.ANNOTATION_RETRY: str(number)}}})
+        _somebody_annotates(world, rng, number)
         if rng.random() < 0.03:
             _somebody_deletes_a_job(world, rng)
         world.work()
@@ -343,7 +342,8 @@ def test_whatever_a_restless_user_does_the_end_is_that_of_the_last_spec(
         world.simulator.tick()
         world.clock.advance(rng.choice([1, 1, 1, 30]))
     world.cluster.faults.clear()
-    world.edit({"spec": FINAL})
+    quiet = {resource.ANNOTATION_CANCEL: None, resource.ANNOTATION_RERUN: None}
+    world.edit({"spec": FINAL, "metadata": {"annotations": quiet}})
     for number in range(8):
         # What fails for good waits for a person's word; a script has at most so many such failures.
         world.rest()
@@ -361,6 +361,20 @@ def test_whatever_a_restless_user_does_the_end_is_that_of_the_last_spec(
     assert world.status()["chosen"] == calm.status()["chosen"]
     assert world.status()["rounds"] == calm.status()["rounds"]
     check_quiet(world)
+
+
+RERUNS = [None, "prune=1", "train=1,retrain=2", "prune/0.1=3", "merge=1", "prepare=2"]
+
+
+def _somebody_annotates(world: World, rng: random.Random, number: int) -> None:
+    """Tries failed stages again, asks for stages anew, cancels and thinks better of it."""
+    for annotation, often, values in (
+        (resource.ANNOTATION_RETRY, 0.05, [str(number)]),
+        (resource.ANNOTATION_RERUN, 0.04, RERUNS),
+        (resource.ANNOTATION_CANCEL, 0.05, [None, None, "stop"]),
+    ):
+        if rng.random() < often:
+            world.edit({"metadata": {"annotations": {annotation: rng.choice(values)}}})
 
 
 def _somebody_deletes_a_job(world: World, rng: random.Random) -> None:
