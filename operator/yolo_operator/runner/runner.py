@@ -80,8 +80,8 @@ class Stage:
             signal.signal(number, self.forward)
         if self.instructions.get("keyEnv"):
             self.key = os.environ.pop(self.instructions["keyEnv"], "").strip()
-            if not self.key or not self.key.isprintable():
-                raise StageError("KeyMissing", "is not printable text" if self.key else "is empty")
+            if not re.fullmatch(r"[\w./+=:,@%-]+", self.key, re.ASCII):  # what TAO's inner shell takes without quotes
+                raise StageError("KeyMissing", "may only have A-Z, a-z, 0-9 and _./+=:,@%-" if self.key else "is empty")
         if self.instructions.get("metricsPort"):
             self.serve(self.instructions["metricsPort"])
 
