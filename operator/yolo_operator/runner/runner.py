@@ -325,7 +325,7 @@ class ToolkitStage(Stage):
                 self._bar_at = time.monotonic()
                 self.say(text, only=self.logs[-1])
         self.tail = (self.tail + [text for text, bar in lines if not bar])[-200:]
-        self.progress(self.parser.numbers(), last)
+        self.progress(dict(self.parser.numbers(), resumedFromEpoch=self.known.get("resumedFromEpoch")), last)
 
     def where_it_stood(self) -> StageError:
         """The verdict on a toolkit that was stopped before its end."""

@@ -49,6 +49,7 @@ LIVE_METRICS: dict[str, str] = {
     "mAP": "map",
     "validationLoss": "validation_loss",
     "etaSeconds": "eta_seconds",
+    "resumedFromEpoch": "resumed_from_epoch",
 }
 """Live number → its name for Prometheus behind `yolo_stage_`."""
 

@@ -388,6 +388,8 @@ def test_sigterm_then_the_next_attempt_resumes(benches: Bench, dialect: str, suf
     resumed = benches.run(benches.train(suffix=suffix, attempt=2), EMULATE_DIALECT=dialect)
     assert verdict(resumed) == (0, "Succeeded", "Completed", "")
     assert resumed.report["resumedFromEpoch"] == 2
+    assert {line.get("resumedFromEpoch") for line in resumed.progress} == {2}  # seen while it runs
+    assert not any("resumedFromEpoch" in line for line in outcome.progress)
     spec = (benches.directory / "config.txt").read_text()
     assert f'resume_model_path: "{benches.result}/weights/yolov4_resnet18_epoch_002{suffix}"' in spec
     assert "pretrain_model_path" not in spec
