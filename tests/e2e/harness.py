@@ -72,6 +72,11 @@ class Scenario:
         answer: Object = json.loads(self.kubectl(*arguments))
         return answer
 
+    def stage_jobs(self) -> set[str]:
+        """Names of the Jobs that stages have here."""
+        jobs = self.get("jobs", selector="app.kubernetes.io/managed-by=yolo-operator")["items"]
+        return {job["metadata"]["name"] for job in jobs}
+
     def apply(self, *objects: Object) -> None:
         """Apply objects."""
         self.kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)}))

@@ -40,11 +40,11 @@ def story(scenario: Scenario, argo: ArgoCd, repository: Repository) -> None:
         order["dataset-ended"] <= order["experiment"], "the experiment came in its wave, after the dataset's Job had ended"
     )
 
-    jobs = _jobs(scenario)
+    jobs = scenario.stage_jobs()
     experiment["spec"]["prune"] = {"thresholds": [0.1, 0.5], "select": {"threshold": 0.1}}
     repository.commit("Another threshold", experiment=[experiment])
     _until(scenario, argo, "another threshold", _healthy_with(scenario, "evaluate-pruned 0.5"), seconds=240)
-    ran = sorted(name.removeprefix(f"{NAME}-").rsplit("-", 2)[0] for name in _jobs(scenario) - jobs)
+    ran = sorted(name.removeprefix(f"{NAME}-").rsplit("-", 2)[0] for name in scenario.stage_jobs() - jobs)
     scenario.check(ran == ["evaluate-pruned-0-5", "prune-0-5"], f"only pruning ran: {ran}")
 
     experiment["spec"]["gates"] = {"train": {"minMap": 0.999}}
@@ -66,7 +66,7 @@ def story(scenario: Scenario, argo: ArgoCd, repository: Repository) -> None:
     scenario.kubectl(
         "wait", "--for=delete", "job", "-l", "app.kubernetes.io/managed-by=yolo-operator", "--timeout=60s", check=False
     )
-    scenario.check(not _jobs(scenario), "taken out of Git, the experiment and its Jobs are gone")
+    scenario.check(not scenario.stage_jobs(), "taken out of Git, the experiment and its Jobs are gone")
     kept = scenario.in_workspace(f"import os; print(os.listdir('/data/experiments/{NAME}'))")
     scenario.check("stages" in kept, "its artifacts are kept")
 
@@ -135,11 +135,6 @@ def _healthy_with(scenario: Scenario, stage: str) -> Callable[[str, str], bool]:
         return health == "Healthy" and found.get(stage, {}).get("state") == "Succeeded"
 
     return holds
-
-
-def _jobs(scenario: Scenario) -> set[str]:
-    jobs = scenario.get("jobs", selector="app.kubernetes.io/managed-by=yolo-operator")["items"]
-    return {found["metadata"]["name"] for found in jobs}
 
 
 def _creation_order(scenario: Scenario) -> dict[str, str]:

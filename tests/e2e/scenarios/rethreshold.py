@@ -19,12 +19,12 @@ def run(scenario: Scenario) -> None:
     scenario.apply(first)
     before = scenario.wait(NAME, ended, seconds=900)
     scenario.check(condition(before, "Complete"), "the first sweep is complete")
-    jobs = _jobs(scenario)
+    jobs = scenario.stage_jobs()
 
     _edit(scenario, {"thresholds": [0.1, 0.3, 0.7], "select": {"threshold": 0.1}})
     after = scenario.wait(NAME, ended, seconds=300)
     scenario.check(condition(after, "Complete"), "a third threshold, same choice: complete again")
-    new = _jobs(scenario) - jobs
+    new = scenario.stage_jobs() - jobs
     ran = sorted(_stage(name) for name in new)
     scenario.facts["ranForAnotherThreshold"] = ran
     scenario.check(ran == ["evaluate-pruned-0-3", "prune-0-3"], f"only the new variant ran: {ran}")
@@ -34,7 +34,7 @@ def run(scenario: Scenario) -> None:
     _edit(scenario, {"thresholds": [0.1, 0.3, 0.7], "select": {"threshold": 0.3}})
     chosen = scenario.wait(NAME, ended, seconds=600)
     scenario.check(condition(chosen, "Complete"), "another choice: complete again")
-    ran = sorted(_stage(name) for name in _jobs(scenario) - jobs)
+    ran = sorted(_stage(name) for name in scenario.stage_jobs() - jobs)
     scenario.facts["ranForAnotherChoice"] = ran
     expected = ["evaluate-exported", "evaluate-retrained", "export", "inference", "retrain"]
     scenario.check(ran == expected, f"only what follows the choice ran: {ran}")
@@ -45,12 +45,6 @@ def run(scenario: Scenario) -> None:
 def _edit(scenario: Scenario, prune: Object) -> None:
     """As `kubectl edit` would."""
     scenario.kubectl("patch", "yexp", NAME, "--type=merge", "-p", json.dumps({"spec": {"prune": prune}}))
-
-
-def _jobs(scenario: Scenario) -> set[str]:
-    return {
-        job["metadata"]["name"] for job in scenario.get("jobs", selector="app.kubernetes.io/managed-by=yolo-operator")["items"]
-    }
 
 
 def _stage(job: str) -> str:
