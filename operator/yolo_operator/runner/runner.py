@@ -29,7 +29,7 @@ TIMESTAMP = "%Y-%m-%dT%H:%M:%SZ"
 LINE_LIMIT = 65536  # bytes: a toolkit that never ends its line must not fill the memory
 CONTROL = re.compile("\x1b\\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")  # a terminal's colours and the like
 TOOLKITS: Dict[str, Any] = json.loads(Path(__file__).with_name("toolkits.json").read_text(encoding="utf-8"))
-Rows = Dict[int, Dict[str, Any]]  # epoch → {loss, mAP, validationLoss, AP}: what is finite, and a loss that is not as nan
+Rows = Dict[int, Dict[str, Any]]  # epoch → {loss, mAP, validationLoss, learningRate, AP}: what is finite; a loss may be nan
 
 
 class StageError(Exception):
@@ -199,7 +199,7 @@ class ToolkitStage(Stage):
         self.outputs: List[Dict[str, Any]] = self.expect.get("files", []) + self.expect.get("directories", [])
         self.parser = OutputParser()
         self.tail: List[str] = []  # its last lines
-        self.stopped, self._bar_at = "", -math.inf  # the reason for which it was stopped before its end
+        self.stopped, self._bar_at, self._epoch = "", -math.inf, 0  # the reason for which it was stopped before its end
 
     def work(self) -> Dict[str, Any]:
         """Prepare, run, judge. A training that goes on starts from its newest checkpoint."""
@@ -246,16 +246,15 @@ class ToolkitStage(Stage):
 
     def checkpoints(self, rows: Optional[Rows] = None) -> Dict[int, str]:
         """Epoch → file. With the training log's rows only complete ones: those of which a row tells, and those as big as one."""
-        folder, pattern = self.resume["weights"], re.compile(r"[^.].*_epoch_(\d{1,9})" + re.escape(self.resume["suffix"]))
-        saved = filter(pattern.fullmatch, names_in(folder))
-        found = {int(pattern.sub(r"\1", name)): os.path.join(folder, name) for name in saved}
+        folder, pattern = self.resume["weights"], re.compile(r"[^.].*_epoch_(\d{1,9})" + re.escape(self.resume["suffix"]) + r"\Z")
+        found = {int(pattern.sub(r"\1", name)): os.path.join(folder, name) for name in names_in(folder) if pattern.match(name)}
         sizes = {epoch: file_size(path) for epoch, path in found.items() if epoch <= self.resume["epochs"]}
         if rows is not None:
             enough = 0.95 * max([sizes[epoch] for epoch in sizes if epoch in rows], default=math.inf if rows else 0)
             sizes = {epoch: size for epoch, size in sizes.items() if size and (epoch in rows or size >= enough)}
         return {epoch: found[epoch] for epoch in sizes}
 
-    def training_log(self, up_to: float = math.inf) -> Rows:
+    def training_log(self, up_to: float = math.inf, keep: bool = True) -> Rows:
         """The rows of the toolkit's csv. It truncates the file when it resumes: they are kept in a copy, and put back into it."""
         result, rows = os.path.dirname(self.resume["weights"].rstrip("/")), {}
         written = [os.path.join(result, name) for name in names_in(result, ".csv") if "training_log" in name][:1]
@@ -264,7 +263,7 @@ class ToolkitStage(Stage):
         cells = {int(line[0].replace("epoch", "0")): line for line in lines if re.fullmatch("epoch|[0-9]{1,9}", line[0])}
         header = cells.get(0, [])
         kept = {epoch: cells[epoch] for epoch in sorted(cells) if epoch <= up_to and len(cells[epoch]) == len(header)}
-        for path in files if header else []:
+        for path in files if header and keep else []:
             write_atomically(path, "".join(",".join(line) + "\r\n" for line in kept.values()).encode())
         for epoch in filter(None, kept):
             texts = dict(zip(header, kept[epoch]))  # noqa: B905 (strict= is newer than 3.6)
@@ -325,13 +324,15 @@ class ToolkitStage(Stage):
                 self._bar_at = time.monotonic()
                 self.say(text, only=self.logs[-1])
         self.tail = (self.tail + [text for text, bar in lines if not bar])[-200:]
+        if last or self.parser.seen.get("epoch", 0) != self._epoch:  # no toolkit prints it; a row is written when its epoch ends
+            self._epoch, rows = self.parser.seen.get("epoch", 0), self.training_log(keep=False)
+            self.parser.seen["learningRate"] = rows[max(rows)].get("learningRate") if rows else None
         self.progress(dict(self.parser.numbers(), resumedFromEpoch=self.known.get("resumedFromEpoch")), last)
 
     def where_it_stood(self) -> StageError:
         """The verdict on a toolkit that was stopped before its end."""
-        newest, patience = max(self.checkpoints(self.training_log()), default=0), self.instructions.get("stallSeconds")
-        stalled = f"{patience} s (its last line: {self.tail[-1:]})"
-        stood = stalled if self.stopped == "Stalled" else signal.Signals(self.signal).name
+        newest, waited = max(self.checkpoints(self.training_log()), default=0), self.instructions.get("stallSeconds")
+        stood = f"{waited} s (its last line: {self.tail[-1:]})" if self.stopped == "Stalled" else signal.Signals(self.signal).name
         stood += f" in epoch {self.parser.seen['epoch']}" if "epoch" in self.parser.seen else ""
         stood += f"; the next attempt goes on from the checkpoint of epoch {newest}" if newest else ""
         return StageError(self.stopped, stood)
@@ -447,9 +448,8 @@ class OutputParser:
         if epoch and epochs and steps:
             left = 1 - self.seen["step"] / steps
             an_epoch = self.seen.get("took") or (eta / left if eta is not None and left else None)
-            eta = None if an_epoch is None else (an_epoch * left if eta is None else eta) + (epochs - epoch) * an_epoch
-        live = {name: self.seen.get(name) for name in TOOLKITS["liveMetrics"]}
-        return dict(live, etaSeconds=None if eta is None else round(eta))
+            eta = None if an_epoch is None else round((an_epoch * left if eta is None else eta) + (epochs - epoch) * an_epoch)
+        return dict({name: self.seen.get(name) for name in TOOLKITS["liveMetrics"]}, etaSeconds=eta)
 
     def _line(self, raw: bytes, whole: bool = True) -> List[Tuple[str, str]]:
         text = CONTROL.sub("", raw[:LINE_LIMIT].decode("utf-8", "replace")).rstrip()

@@ -48,12 +48,13 @@ LIVE_METRICS: dict[str, str] = {
     "loss": "loss",
     "mAP": "map",
     "validationLoss": "validation_loss",
+    "learningRate": "learning_rate",
     "etaSeconds": "eta_seconds",
     "resumedFromEpoch": "resumed_from_epoch",
 }
 """Live number → its name for Prometheus behind `yolo_stage_`."""
 
-TRAINING_LOG: dict[str, str] = {"loss": "loss", "mAP": "mAP", "validationLoss": "validation_loss"}
+TRAINING_LOG: dict[str, str] = {"loss": "loss", "mAP": "mAP", "validationLoss": "validation_loss", "learningRate": "lr"}
 """Number → its column in the csv that a training writes; classes have a column `AP_<class>` each."""
 
 STATUS_NUMBERS: dict[str, str] = {

@@ -141,8 +141,8 @@ def test_the_training_logs_earlier_rows_survive_the_toolkits_truncation(runner: 
     assert sorted(stage.training_log(up_to=2)) == [1, 2]
     log.write_bytes((header + "3,nan,7.0,0.1,nan,nan\r\n4,0.6,nan,0.1,0.6,NA\r\n5,0.7,6.").encode())
     rows = stage.training_log()
-    assert rows[2] == {"loss": 8.5, "mAP": 0.5, "validationLoss": 7.5, "AP": {"car": 0.5}}
-    assert rows[3] == {"loss": 7.0}
+    assert rows[2] == {"loss": 8.5, "mAP": 0.5, "validationLoss": 7.5, "learningRate": 0.1, "AP": {"car": 0.5}}
+    assert rows[3] == {"loss": 7.0, "learningRate": 0.1}
     assert rows[4]["mAP"] == 0.6
     assert rows[4]["loss"] != rows[4]["loss"]
     assert sorted(rows) == [1, 2, 3, 4]

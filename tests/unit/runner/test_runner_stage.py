@@ -67,6 +67,7 @@ def test_a_training_succeeds(benches: Bench, dialect: str, suffix: str) -> None:
         "epochs": 4,
         "loss": 312.5,
         "validationLoss": 10.0,
+        "learningRate": 0.0004,
         "mAP": 0.865,
         "AP": {"bottom_left": 0.875, "license_plate": 0.865, "very_long_class_name": 0.855},
     }
@@ -80,11 +81,22 @@ def test_a_training_succeeds(benches: Bench, dialect: str, suffix: str) -> None:
         "loss": 312.5,
         "mAP": 0.865,
         "validationLoss": 10.0,
+        "learningRate": 0.0004,
         "etaSeconds": 0,
     }
     assert KEY not in outcome.everything
     assert "running: yolo_v4 train" in outcome.stdout
     assert (benches.directory / "config.txt").read_text().startswith("random_seed: 42")
+
+
+@pytest.mark.parametrize("row", ["epoch,loss\\n1,9.5", "epoch,loss,lr\\n1,9.5,nan"])
+def test_a_learning_rate_that_no_log_has_is_not_told(bench: Bench, row: str) -> None:
+    bench.result.mkdir(parents=True)
+    log = bench.result / "yolov4_training_log_resnet18.csv"
+    words = f"print('Epoch 1/4'); open({str(log)!r}, 'w').write('{row}\\n'); print('Epoch 2/4')"
+    outcome = bench.run(bench.train() | {"argv": [bench.python, "-c", words]})
+    assert outcome.progress
+    assert not any("learningRate" in line for line in outcome.progress)
 
 
 def test_bars_are_shown_when_they_are_complete(benches: Bench) -> None:
@@ -493,6 +505,7 @@ def test_live_numbers_for_prometheus(benches: Bench) -> None:
     labels = '{experiment="plates",stage="train",variant="a\\"b"}'
     assert f"yolo_stage_epochs{labels} 4\n" in text
     assert f"yolo_stage_map{labels} 0.74\n" in text
+    assert f"yolo_stage_learning_rate{labels} 0.0002\n" in text  # from the log's newest row: that of the epoch before
     assert "# TYPE yolo_stage_validation_loss gauge\n" in text
 
 
