@@ -75,6 +75,11 @@ lint: venv  ## Style, types, imports between rooms, the runner's Python 3.6, gen
 	@$(MAKE) generated-is-fresh
 	@$(PY) examples/build.py --check
 	@$(PY) hack/release check >/dev/null
+	@$(MAKE) docs
+
+.PHONY: docs
+docs: venv  ## The site of docs/ in build/site (open index.html); fails on a page in no nav entry and on a link or anchor that leads nowhere
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet --strict
 
 .PHONY: generate
 generate: venv  ## What is made from the code: the CRD (crds/, the chart's copy), toolkit/proto, pages in docs/, dashboards, the chart's tables
