@@ -86,6 +86,7 @@ generate: venv  ## What is made from the code: the CRD (crds/, the chart's copy)
 	@mkdir -p crds $(CHART)/files/crds
 	$(PY) -m yolo_operator.api.crd $(CRD) $(CHART)/files/$(CRD)
 	$(PROTOC) --python_out=operator --pyi_out=operator
+	$(PY) -m yolo_operator.api.reference docs/reference/yoloexperiment.md
 	$(PY) -m yolo_operator.toolkit.reference docs/toolkits.md
 	$(PY) -m yolo_operator.toolkit.runner_data $(RUNNER)/toolkits.json
 	$(PY) -m yolo_operator.controller.metrics_page docs/metrics.md
@@ -101,6 +102,9 @@ generated-is-fresh: venv
 	@$(PROTOC) --python_out=build --pyi_out=build
 	@for file in experiment_pb2.py experiment_pb2.pyi; do \
 	  cmp -s build/$(PROTO)/$$file operator/$(PROTO)/$$file || { echo "$$file is not what experiment.proto says: make generate"; exit 1; }; done
+	@$(PY) -m yolo_operator.api.reference build/yoloexperiment.md
+	@cmp -s build/yoloexperiment.md docs/reference/yoloexperiment.md || \
+	  { echo "docs/reference/yoloexperiment.md is not what the models say: make generate"; exit 1; }
 	@$(PY) -m yolo_operator.toolkit.reference build/toolkits.md
 	@cmp -s build/toolkits.md docs/toolkits.md || { echo "docs/toolkits.md is not what the code says: make generate"; exit 1; }
 	@$(PY) -m yolo_operator.toolkit.runner_data build/toolkits.json

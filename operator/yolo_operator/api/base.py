@@ -18,6 +18,7 @@ from pydantic_core import CoreSchema, core_schema
 
 DNS_LABEL = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
 DNS_SUBDOMAIN = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"
+QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti|P|Pi)?$"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ SafePath = Annotated[str, Field(min_length=1, max_length=512), Unquoted("A-Za-z0
 """A path inside the workspace (relative), or an absolute path in the container."""
 SafeName = Annotated[str, Field(min_length=1, max_length=63), Unquoted("A-Za-z0-9._-")]
 ObjectName = Annotated[str, Field(pattern=DNS_SUBDOMAIN, min_length=1, max_length=253)]
-Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti|P|Pi)?$", max_length=32)]
+Quantity = Annotated[str, Field(pattern=QUANTITY, max_length=32)]
 
 
 class Rule(NamedTuple):
