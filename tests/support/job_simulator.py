@@ -71,6 +71,12 @@ def default_ratio(threshold: str) -> float:
     return round(1.0 - float(threshold), 6)
 
 
+def image_id(pod: Object) -> str:
+    """As a node's runtime says it once the image is there."""
+    image = pod["spec"]["containers"][0]["image"]
+    return f"{image.partition(':')[0]}@sha256:{hashlib.sha256(image.encode()).hexdigest()}"
+
+
 class JobSimulator:
     """Moves the Jobs of a cluster."""
 
@@ -250,7 +256,8 @@ class JobSimulator:
             self._patch_pod(pod, namespace, {"containerStatuses": [{"name": "stage", "state": {"waiting": waiting}}]})
             return
         state = {"running": {"startedAt": self._now}}
-        self._patch_pod(pod, namespace, {"phase": "Running", "containerStatuses": [{"name": "stage", "state": state}]})
+        container = {"name": "stage", "imageID": image_id(pod), "state": state}
+        self._patch_pod(pod, namespace, {"phase": "Running", "containerStatuses": [container]})
 
     def _end_container(self, job: Object, pod: Object, outcome: Outcome) -> None:
         instructions = json.loads(pod["metadata"]["annotations"][resource.ANNOTATION_INSTRUCTIONS])
@@ -278,7 +285,7 @@ class JobSimulator:
         }
         status = {
             "phase": "Failed" if code else "Succeeded",
-            "containerStatuses": [{"name": "stage", "state": {"terminated": terminated}}],
+            "containerStatuses": [{"name": "stage", "imageID": image_id(pod), "state": {"terminated": terminated}}],
         }
         self._patch_pod(pod, pod["metadata"]["namespace"], status | ({"conditions": conditions} if conditions else {}))
 

@@ -140,6 +140,8 @@ class Attempt(OpenModel):
     node: Name | None = None
     log: Annotated[str, Field(max_length=512)] | None = None
     """All that the attempt said, relative to the workspace."""
+    start_time: Time | None = None
+    """When its container started."""
     finish_time: Time | None = None
 
 
@@ -177,6 +179,8 @@ class StageStatus(OpenModel):
     """The experiment in spec.from had nothing to take over after all; it runs here."""
     job: Name | None = None
     node: Name | None = None
+    image: Annotated[str, Field(max_length=512)] | None = None
+    """The image that its container ran, as the node's runtime names it: with its digest."""
     reason: Annotated[str, Field(max_length=128)] | None = None
     message: Text | None = None
     create_time: Time | None = None

@@ -74,7 +74,7 @@ class ExperimentCollector(Collector):
         labels = (row.key.namespace, row.key.name, record.name, record.variant)
         live = self._progress.get(f"{row.key.namespace}/{record.job}") if record.job else None
         numbers = {**_times(record, now), **_results(record, live)}
-        if record.start_time:
+        if record.start_time or record.attempts:
             numbers[families.GPU_SECONDS] = self._gpu_seconds(row, record, now)
         for family, value in numbers.items():
             found.add(family, labels, value)
@@ -88,12 +88,14 @@ class ExperimentCollector(Collector):
             found.add(families.AVERAGE_PRECISION, (*labels, name), precisions[name])
 
     def _gpu_seconds(self, row: ExperimentRow, record: StageStatus, now: datetime) -> float:
-        """The running or last attempt, and those before it whose times are recorded."""
-        seconds = _elapsed(record.start_time, record.finish_time, now) or 0.0
-        for past in record.attempts or ():
-            began = getattr(past, "start_time", None)
-            if began and past.finish_time and past.number != record.attempt:
-                seconds += max(0.0, times.seconds_between(began, past.finish_time))
+        """The running or last attempt, and those before it, as far as their times are recorded."""
+        past = record.attempts or ()
+        times_of: dict[int, tuple[str | None, str | None]] = {
+            attempt.number: (attempt.start_time, attempt.finish_time) for attempt in past if attempt.finish_time
+        }
+        if record.state is StageState.RUNNING or record.finish_time:
+            times_of[record.attempt] = record.start_time, record.finish_time
+        seconds = sum(max(0.0, _elapsed(began, ended, now) or 0.0) for began, ended in times_of.values())
         return seconds * self._gpus_of(row, record)
 
     def _gpus_of(self, row: ExperimentRow, record: StageStatus) -> int:

@@ -87,6 +87,8 @@ class Reconciler:
         """
         row = self.cache.experiments.get(*key)
         if row is None:
+            # Perhaps its namespace went, too; one that is made anew under the name has no runner.
+            self._runner_seen.pop(key.namespace, None)
             return None
         if row.experiment is None:
             await self._patch_status(row, refused(row.status, row.generation, "InvalidSpec", row.problem, self.clock()))

@@ -12,6 +12,8 @@ from yolo_operator.pipeline.names import rerun_tokens
 from yolo_operator.pipeline.values import Experiment, JobState, JobView, PodView, StageKey
 
 CONTAINER = "stage"
+DOCKER_PULLED = "docker-pullable://"
+"""What old runtimes put before an image with its digest."""
 
 
 def experiment_of(body: Object, spec: Spec | None = None) -> Experiment:
@@ -85,6 +87,7 @@ def pod_view(body: Object) -> PodView:
         created=meta.get("creationTimestamp") or "",
         resource_version=_whole(meta.get("resourceVersion")),
         node=(body.get("spec") or {}).get("nodeName"),
+        image=(container.get("imageID") or "").removeprefix(DOCKER_PULLED)[:512],
         start_time=running.get("startedAt") or ended.get("startedAt"),
         finish_time=ended.get("finishedAt"),
         exit_code=ended.get("exitCode"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from pydantic import Field, ValidationError
@@ -46,6 +46,7 @@ class Verdict:
     """Meaningful when it did not succeed."""
     report: Report | None = None
     node: str | None = None
+    image: str | None = None
     started: str | None = None
     finished: str | None = None
 
@@ -67,23 +68,30 @@ def judge(job: JobView, pods: tuple[PodView, ...]) -> Verdict:
     # The newest pod speaks for the Job; earlier ones were replaced after a disruption, maybe within the same second.
     pod = max(pods, key=lambda p: (p.created, not p.disrupted, p.name), default=None)
     report = parse_report(pod.termination_message, job.digest) if pod else None
-    node = pod.node if pod else None
-    started = pod.start_time if pod else job.start_time
-    finished = (pod.finish_time if pod else None) or job.finish_time
+    return replace(
+        _verdict(job, pod, report),
+        report=report,
+        node=pod.node if pod else None,
+        image=(pod.image or None) if pod else None,
+        started=pod.start_time if pod else job.start_time,
+        finished=(pod.finish_time if pod else None) or job.finish_time,
+    )
+
+
+def _verdict(job: JobView, pod: PodView | None, report: Report | None) -> Verdict:
     if report is not None and job.reason == "DeadlineExceeded" and report.outcome == "Interrupted":
         # The signal came from the Job's own deadline: trying for ever would not end sooner.
         message = f"the attempt ran past its deadline (retry.activeDeadlineSeconds): {report.message}"
-        return Verdict(False, "DeadlineExceeded", message, FailureClass.TRANSIENT, report, node, started, finished)
+        return Verdict(False, "DeadlineExceeded", message, FailureClass.TRANSIENT)
     if report is not None and report.outcome == "Succeeded" and job.state is JobState.COMPLETE:
         if lacking := _lacking(job.stage, report):
             message = f"the stage succeeded, but its report lacks what the next one reads: {', '.join(lacking)}"
-            return Verdict(False, "ReportIncomplete", message, FailureClass.TRANSIENT, report, node, started, finished)
-        return Verdict(True, report.reason, report.message, report=report, node=node, started=started, finished=finished)
+            return Verdict(False, "ReportIncomplete", message, FailureClass.TRANSIENT)
+        return Verdict(True, report.reason, report.message)
     if report is not None and report.outcome != "Succeeded":
-        failure = _class_of(report.class_)
-        return Verdict(False, report.reason, report.message, failure, report, node, started, finished)
+        return Verdict(False, report.reason, report.message, _class_of(report.class_))
     failure, reason, message = _without_report(job, pod)
-    return Verdict(False, reason, message, failure, report, node, started, finished)
+    return Verdict(False, reason, message, failure)
 
 
 def _lacking(stage: StageKey, report: Report) -> list[str]:

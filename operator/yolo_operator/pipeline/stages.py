@@ -317,6 +317,7 @@ def _live_record(record: StageStatus, job: JobView, observed: Observed, now: dat
             "message": f"resumed from epoch {epoch}" if epoch else None,
             "resumed_from_epoch": epoch,
             "node": pod.node,
+            "image": pod.image or record.image,
             "start_time": record.start_time or pod.start_time,
             "progress": _progress(record.progress, live, now),
         }
@@ -386,6 +387,7 @@ def _succeeded(record: StageStatus, run: StageRun, verdict: Verdict, report: Rep
         "reason": COMPLETED,
         "message": report.message[:1024],
         "node": verdict.node,
+        "image": verdict.image or record.image,
         "start_time": verdict.started or record.start_time or record.create_time,
         "finish_time": verdict.finished or times.to_text(now),
         "progress": None,
@@ -411,12 +413,19 @@ def _failed(record: StageStatus, verdict: Verdict, retry: Retry, now: datetime) 
             "class": verdict.failure.value,
             "node": verdict.node,
             "log": f"{record.directory}/logs/attempt-{record.attempt}.log" if record.directory else None,
+            "startTime": verdict.started or record.start_time,
             "finishTime": finished,
         }
     )
     counted = record.failures + (verdict.failure is FailureClass.TRANSIENT)
     over = verdict.failure is FailureClass.USER or counted > retry.limit
-    record = record.model_copy(update={"failures": counted, "attempts": [*(record.attempts or ()), past][-HISTORY:]})
+    record = record.model_copy(
+        update={
+            "failures": counted,
+            "attempts": [*(record.attempts or ()), past][-HISTORY:],
+            "image": verdict.image or record.image,
+        }
+    )
     if over:
         ended = _ended(record, StageState.FAILED, verdict.reason, verdict.message[:1024])
         return ended.model_copy(update={"finish_time": finished, "start_time": verdict.started or record.start_time})

@@ -117,6 +117,8 @@ class PodView:
     created: str
     resource_version: int = 0
     node: str | None = None
+    image: str = ""
+    """The image that the container runs, with its digest; empty before it has started."""
     start_time: str | None = None
     """When the container started."""
     finish_time: str | None = None

@@ -131,6 +131,22 @@ async def test_gpu_seconds_are_gpus_times_running_time() -> None:
     assert seconds == {"prepare": 0, "train": 2400, "evaluate": 600}, "preparation has no GPU, an evaluation one"
 
 
+async def test_gpu_seconds_count_earlier_attempts_and_no_time_between_them() -> None:
+    past = {"number": 1, "reason": "Evicted", "class": "infrastructure"}
+    past |= {"startTime": "2026-01-01T11:00:00Z", "finishTime": "2026-01-01T11:10:00Z"}
+    waits = {"name": "train", "state": "Pending", "attempt": 1, "startTime": past["startTime"], "attempts": [past]}
+    runs = waits | {"state": "Running", "attempt": 2, "startTime": "2026-01-01T11:30:00Z"}
+
+    async def gpu_seconds(stage: dict[str, Any]) -> float:
+        body = experiment(stages=[stage])
+        body["spec"]["resources"] = {"gpus": 1}
+        return only(await scrape(cache_of(body), clock=lambda: NOW), "yolo_stage_gpu_seconds_total", stage="train")
+
+    for stage, seconds in ((waits, 600), (runs | {"state": "Starting", "startTime": None}, 600), (runs, 600 + 1800)):
+        assert await gpu_seconds(stage) == seconds
+    assert await gpu_seconds(waits | {"state": "Failed", "finishTime": past["finishTime"]}) == 600, "not twice"
+
+
 async def test_classes_artifacts_and_the_chosen_variant() -> None:
     precisions = {f"class-{number:03}": 0.5 for number in range(CLASSES + 20)}
     artifacts = [{"name": "model", "path": "x", "bytes": 1234, "sha256": "0" * 64}]

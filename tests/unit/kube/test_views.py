@@ -103,6 +103,12 @@ def test_a_sidecar_is_not_the_stage() -> None:
     assert (found.waiting_reason, found.start_time, found.running) == ("ImagePullBackOff", None, False)
 
 
+@pytest.mark.parametrize("said", ["docker-pullable://r.io/x@sha256:12", "r.io/x@sha256:12"])
+def test_the_image_as_the_runtime_resolved_it(said: str) -> None:
+    statuses = [{"name": "istio-proxy", "imageID": "other"}, {"name": "stage", "imageID": said}]
+    assert pod_view({"metadata": META, "status": {"containerStatuses": statuses}}).image == "r.io/x@sha256:12"
+
+
 def test_a_pod_that_fits_nowhere() -> None:
     conditions = [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes"}]
     assert pod_view({"metadata": META, "status": {"conditions": conditions}}).unschedulable == "0/3 nodes"

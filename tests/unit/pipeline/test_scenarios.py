@@ -151,6 +151,9 @@ def test_transient_failures_back_off_and_end_at_the_limit() -> None:
     record = world.stage("train")
     assert (record["state"], record["attempt"], record["failures"]) == ("Failed", 3, 3)
     assert [attempt["class"] for attempt in record["attempts"]] == ["transient"] * 3
+    starts = [attempt["startTime"] for attempt in record["attempts"]]
+    assert starts == sorted(set(starts))
+    assert all(attempt["startTime"] <= attempt["finishTime"] for attempt in record["attempts"])
 
 
 def test_the_infrastructure_never_counts() -> None:
@@ -160,6 +163,16 @@ def test_the_infrastructure_never_counts() -> None:
     assert (record["state"], record["attempt"], record["failures"]) == ("Succeeded", 13, 0)
     assert len(record["attempts"]) == 10
     assert {attempt["class"] for attempt in record["attempts"]} == {"infrastructure"}
+
+
+def test_the_image_that_ran_is_recorded_by_its_digest() -> None:
+    world = World(small_spec(), {("train", ""): [Outcome.POD_LOST]})
+    world.until(lambda: "Running" in world.states().values())
+    assert "@sha256:" in next(record["image"] for record in world.status()["stages"] if record["state"] == "Running")
+    world.rest()
+    images = {record["name"]: record["image"] for record in world.status()["stages"]}
+    assert images["train"] == images["evaluate"] != images["prepare"]
+    assert all("@sha256:" in image for image in images.values())
 
 
 def test_an_evicted_pod_is_replaced_within_its_job() -> None:
@@ -489,3 +502,17 @@ def test_a_spec_of_other_rules_is_refused_in_status() -> None:
     assert world.condition("Accepted")["reason"] == "InvalidSpec"
     assert "spec.dataset" in world.status()["message"]
     assert world.condition("Reconciling")["status"] == "False"
+
+
+def test_a_namespace_that_is_made_anew_gets_its_runner_again() -> None:
+    world = World(small_spec())
+    world.until(lambda: "Running" in world.states().values())
+    for kind in (EXPERIMENTS, CONFIG_MAPS):
+        for body in world.cluster.objects(kind):
+            world.cluster.remove(kind, NAMESPACE, body["metadata"]["name"])
+    while world.cluster.collect_garbage():
+        pass
+    world.round()
+    world.cluster.add(EXPERIMENTS, NAMESPACE, experiment_body(small_spec()))
+    world.until(lambda: "Starting" in world.states().values())
+    assert world.cluster.objects(CONFIG_MAPS)
