@@ -43,6 +43,7 @@ test:  ## Everything: lint, unit and cluster tests, an experiment and wrong inpu
 	@hack/cluster build all
 	@$(MAKE) lint
 	@$(MAKE) alerts
+	@$(MAKE) chart-lint
 	@$(MAKE) unit
 	@$(MAKE) cluster-test
 	@$(MAKE) e2e SCENARIO=pipeline
@@ -122,6 +123,11 @@ alerts: venv  ## Alerting rules' own tests, every panel's query under a real Pro
 	@hack/promtool test rules tests/unit/chart/alerts.test.yaml
 	@WITH_PROMETHEUS=1 $(PY) -m pytest -q -p no:cacheprovider tests/unit/hack/test_panels.py
 
+.PHONY: chart-lint
+chart-lint: venv  ## helm lint, kubeconform and kube-linter (where it is there) on every golden render; the examples under the CRD
+	$(call say,Chart)
+	@$(PY) hack/chart-lint
+
 .PHONY: unit
 unit: venv  ## Tests without a cluster (those of the chart need helm: hack/cluster bin)
 	$(call say,Unit tests)
@@ -178,9 +184,13 @@ e2e: venv  ## One SCENARIO of tests/e2e with real containers; the result is buil
 emulator:  ## The emulated TAO as an image into TEST_CLUSTER, for SCENARIO=verdicts
 	@hack/images build --file tests/emulator/Dockerfile --tag yolo-operator/emulated-tao:test --load $(TEST_CLUSTER)
 
+.PHONY: previous
+previous:  ## The previous version's chart and image, into TEST_CLUSTER, for SCENARIO=helm-lifecycle
+	@hack/previous $(TEST_CLUSTER)
+
 # The same on a cluster that `make e2e` has prepared already.
 .PHONY: scenario
-scenario: venv $(if $(filter verdicts,$(SCENARIO)),emulator)
+scenario: venv $(if $(filter verdicts,$(SCENARIO)),emulator) $(if $(filter helm-lifecycle,$(SCENARIO)),previous)
 	$(call say,End to end: $(SCENARIO))
 	@mkdir -p build/e2e
 	@$(call on,$(TEST_CLUSTER)) $(PY) tests/e2e/run.py $(SCENARIO)

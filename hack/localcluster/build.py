@@ -77,6 +77,23 @@ PIECES = {
         Piece("helm", "v4.3.1", ("helm",), "2 min on 2 cores, once", package="helm.sh/helm/v4/cmd/helm"),
         Piece("kwok", "v0.8.0", ("kwok",), "3 min on 2 cores, once", package="sigs.k8s.io/kwok/cmd/kwok"),
         Piece("pause", "1", ("pause",), "seconds"),
+        # What `make chart-lint` runs. kube-linter is not at every module proxy, so nothing waits for it.
+        Piece(
+            "kubeconform",
+            "v0.8.0",
+            ("kubeconform",),
+            "10 s, once",
+            package="github.com/yannh/kubeconform/cmd/kubeconform",
+            optional=True,
+        ),
+        Piece(
+            "kube-linter",
+            "v0.7.6",
+            ("kube-linter",),
+            "2 min on 2 cores, once",
+            package="golang.stackrox.io/kube-linter/cmd/kube-linter",
+            optional=True,
+        ),
         # The peer of benchmarks/, with the frontend left out.
         Piece(
             "argo-workflows",

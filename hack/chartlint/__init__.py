@@ -1,0 +1,1 @@
+"""The chart's renders under kubeconform and kube-linter, without a network."""
