@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 from yolo_operator.api import resource
 from yolo_operator.controller.cache import Cache, Key
 from yolo_operator.controller.metrics import OperatorMetrics
+from yolo_operator.controller.places import Places
 from yolo_operator.controller.queue import ShutDown
 from yolo_operator.controller.reconcile import NameTaken, Reconciler
 from yolo_operator.controller.recorder import Recorder
@@ -25,6 +26,7 @@ from yolo_operator.controller.sync import WATCHED, WATCHED_JOBS, Synchroniser
 from yolo_operator.controller.worker import work
 from yolo_operator.kube.cluster import CLAIMS, EXPERIMENTS, JOBS, PODS, Object
 from yolo_operator.kube.errors import ApiError
+from yolo_operator.pipeline.limits import Limits
 
 from examples import NAME, NAMESPACE, experiment_body
 
@@ -101,11 +103,13 @@ class _Watched:
 class Operator:
     """One process: it starts with a full list and lives until it is dropped."""
 
-    def __init__(self, cluster: MemoryCluster, clock: Clock) -> None:
+    def __init__(self, cluster: MemoryCluster, clock: Clock, limits: Limits | None = None) -> None:
         self.cluster = cluster
         self.cache, self.queue = Cache(), StepQueue(clock)
         self.recorder = Recorder(cluster, clock)
         self.reconciler = Reconciler(cluster, self.cache, self.recorder, clock, OPERATOR_IMAGE, RUNNER)
+        if limits is not None:
+            self.reconciler.places = Places(self.cache, limits, clock, self.queue.add)
         self._watched = _Watched(self.reconciler)
         self._metrics = OperatorMetrics(CollectorRegistry())
         self._synchroniser = Synchroniser(
@@ -175,6 +179,7 @@ class World:
         *,
         rng: random.Random | None = None,
         claim: bool = True,
+        limits: Limits | None = None,
         **simulator: Any,
     ) -> None:
         self.clock = Clock()
@@ -187,7 +192,8 @@ class World:
         if spec is not None:
             self.cluster.add(EXPERIMENTS, NAMESPACE, experiment_body(spec))
         self.crashes = 0
-        self.operator = Operator(self.cluster, self.clock)
+        self.limits = limits
+        self.operator = Operator(self.cluster, self.clock, limits)
         self.after_round: Callable[[], None] = lambda: None
 
     # --- what a test does to it ---
@@ -199,7 +205,7 @@ class World:
     def restart(self) -> None:
         """The operator's process ends and another one starts."""
         self.operator.stop()
-        self.operator = Operator(self.cluster, self.clock)
+        self.operator = Operator(self.cluster, self.clock, self.limits)
 
     def work(self) -> None:
         """Let the operator do what is due; a crash restarts it."""

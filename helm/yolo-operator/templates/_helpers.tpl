@@ -30,6 +30,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 {{- end }}
 
+{{/* The limits as the operator reads them; empty without any. */}}
+{{- define "yolo-operator.limits" -}}
+{{- with .Values.limits }}
+{{- if or .cluster .default .namespaces }}
+{{- toPrettyJson . }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{/* Not the selector's: the Service and the NetworkPolicy must not take the test's pod for an operator. */}}
 {{- define "yolo-operator.testLabels" -}}
 app.kubernetes.io/name: {{ include "yolo-operator.name" . }}-test

@@ -60,6 +60,9 @@ class Spec(Model):
     stages: StageOverrides | None = None
     max_parallel: Annotated[int, Field(ge=1, le=64)] = 4
     """Jobs of this experiment at the same time."""
+    priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
+    """Who goes first when the operator's limits let not everybody start. Against other namespaces it counts up to the limit's
+    maxPriority. It orders what waits and stops nothing; the scheduler's own order is scheduling.priorityClassName."""
     suspend: bool = False
     """Stops what runs (checkpoints are kept) and starts nothing until it is false again."""
     queue_name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", max_length=63)] | None = None

@@ -30,7 +30,7 @@ class StageState(StrEnum):
     """State of one stage (of one variant)."""
 
     PENDING = "Pending"
-    """Waits for its inputs, for a free place under maxParallel, or for its next attempt."""
+    """Waits for its inputs, for a place (maxParallel, the operator's limits), or for its next attempt."""
     QUEUED = "Queued"
     """Its Job is there and held by Kueue."""
     STARTING = "Starting"
@@ -183,6 +183,8 @@ class StageStatus(OpenModel):
     """The image that its container ran, as the node's runtime names it: with its digest."""
     reason: Annotated[str, Field(max_length=128)] | None = None
     message: Text | None = None
+    wait_time: Time | None = None
+    """When it began to wait for a place under the operator's limits, if it had to."""
     create_time: Time | None = None
     """When its Job was made."""
     start_time: Time | None = None

@@ -191,6 +191,8 @@ class Cache:
         self._jobs_of: defaultdict[Key, set[str]] = defaultdict(set)
         self._pods_of: defaultdict[Key, set[str]] = defaultdict(set)
         self._directories = Directories()
+        self.changed: Callable[[Key], None] | None = None
+        """Told of each experiment that changed itself or by its Jobs, if somebody wants to know."""
 
     # --- experiments ---
 
@@ -205,6 +207,7 @@ class Cache:
             self._forget_directory(known)
         if row.directory is not None:
             self._directories.add(row.directory, row.key.name)
+        self._tell(row.key)
         return row.key
 
     def remove_experiment(self, body: Object) -> list[Key]:
@@ -217,7 +220,12 @@ class Cache:
         """Forget those that a list does not show."""
         return [key for row in self.experiments.sweep(listed, version, served) for key in self._left_behind(row)]
 
+    def _tell(self, key: Key) -> None:
+        if self.changed is not None:
+            self.changed(key)
+
     def _left_behind(self, row: ExperimentRow) -> list[Key]:
+        self._tell(row.key)
         self._forget_directory(row)
         waiting = self._directories.overlapping(row.directory) if row.directory else set()
         return [row.key, *(Key(row.key.namespace, name) for name in waiting)]
@@ -230,7 +238,10 @@ class Cache:
 
     def put_job(self, body: Object, *, live: bool = False) -> Key | None:
         """Take it in; its experiment's key when that was news."""
-        return self._put(self.jobs, self._jobs_of, job_view(body), live=live)
+        key = self._put(self.jobs, self._jobs_of, job_view(body), live=live)
+        if key is not None:
+            self._tell(key)
+        return key
 
     def put_pod(self, body: Object) -> Key | None:
         """Take it in; its experiment's key when that was news."""
@@ -249,7 +260,10 @@ class Cache:
 
     def remove_job(self, body: Object) -> Key | None:
         """Forget it; its experiment's key when it was known."""
-        return self._remove(self.jobs, self._jobs_of, body)
+        key = self._remove(self.jobs, self._jobs_of, body)
+        if key is not None:
+            self._tell(key)
+        return key
 
     def remove_pod(self, body: Object) -> Key | None:
         """Forget it; its experiment's key when it was known."""
@@ -257,7 +271,10 @@ class Cache:
 
     def sweep_jobs(self, listed: set[str], version: int, served: Callable[[str], bool]) -> list[Key]:
         """Forget those that a list does not show."""
-        return _forget(self.jobs.sweep(listed, version, served), self._jobs_of)
+        keys = _forget(self.jobs.sweep(listed, version, served), self._jobs_of)
+        for key in keys:
+            self._tell(key)
+        return keys
 
     def sweep_pods(self, listed: set[str], version: int, served: Callable[[str], bool]) -> list[Key]:
         """Forget those that a list does not show."""
@@ -276,6 +293,11 @@ class Cache:
         return _forget([view], index)[0] if view is not None else None
 
     # --- for decisions ---
+
+    def jobs_of(self, key: Key) -> list[JobView]:
+        """The Jobs of an experiment's name, also those of an earlier one of it."""
+        found = (self.jobs.get(key.namespace, name) for name in self._jobs_of.get(key, ()))
+        return [job for job in found if job is not None]
 
     def observed(self, row: ExperimentRow) -> Observed:
         """What is known around an experiment."""

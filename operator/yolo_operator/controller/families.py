@@ -84,7 +84,8 @@ DURATION = Family("yolo_stage_duration_seconds", "gauge", "Time from the contain
 QUEUE_WAIT = Family(
     "yolo_stage_queue_wait_seconds",
     "gauge",
-    "Time from the making of the attempt's Job to its container's start, or to now",
+    "Time from the making of the attempt's Job to its container's start, or to now. A wait for a place under the limits counts: "
+    "alone until the Job is made, and again once the container has started",
     STAGE,
 )
 PROGRESS = Family("yolo_stage_progress_ratio", "gauge", "How much of a running stage is done, 0 to 1", STAGE)
@@ -106,6 +107,14 @@ GPU_SECONDS = Family(
     "GPUs of the stage times the seconds its containers ran; starts again when the stage's input changes",
     STAGE,
 )
+
+# --- limits ---
+
+LIMIT = Family(
+    "yolo_limit", "gauge", "What may run at once by the operator's limits; without a namespace: all together", ("namespace", "of")
+)
+LIMIT_USED = Family("yolo_limit_used", "gauge", "What counts against them now; only while there are limits", ("namespace", "of"))
+LIMIT_WAITING = Family("yolo_limit_waiting_stages", "gauge", "Stages that wait for a place under the limits", ("namespace",))
 
 # --- the operator ---
 
@@ -174,6 +183,7 @@ OF_STAGES = (
     STATE, ATTEMPTS, FAILURES, STAGE_START, STAGE_FINISH, DURATION, QUEUE_WAIT, PROGRESS, EPOCH, EPOCHS, LOSS, VALIDATION_LOSS,
     LEARNING_RATE, ETA, MAP, AVERAGE_PRECISION, RATIO, ARTIFACT_BYTES, GPU_SECONDS,
 )  # fmt: skip
+OF_LIMITS = (LIMIT, LIMIT_USED, LIMIT_WAITING)
 OF_OPERATOR = (
     RECONCILES, RECONCILE_ERRORS, REQUESTS, WATCH_EVENTS, WATCH_RESTARTS, LAST_EVENT, LAST_RESYNC, LEADER, GHOSTS, CACHE_OBJECTS,
     PROGRESS_INTERVAL, OMITTED, QUEUE_OLDEST, QUEUE_DEPTH, QUEUE_ADDS, QUEUE_RETRIES, QUEUE_WAITED, QUEUE_WORKED,

@@ -24,7 +24,8 @@ from yolo_operator.controller import server, watch
 from yolo_operator.controller.cache import Cache, Key
 from yolo_operator.controller.checks import NotReady, check_cluster
 from yolo_operator.controller.lease import Elector, Fenced, LeaseLost
-from yolo_operator.controller.metrics import OperatorMetrics, StateCollector
+from yolo_operator.controller.metrics import LimitsCollector, OperatorMetrics, StateCollector
+from yolo_operator.controller.places import Places
 from yolo_operator.controller.progress import ProgressReader
 from yolo_operator.controller.queue import WorkQueue
 from yolo_operator.controller.reconcile import Reconciler
@@ -131,6 +132,9 @@ def assemble(
     recorder = Recorder(cluster, _now)
     runner = runner_manifest(runner_files())
     reconciler = Reconciler(cluster, cache, recorder, _now, settings.image, runner)
+    if settings.limits is not None:
+        reconciler.places = places = Places(cache, settings.limits, _now, queue.add)
+        registry.register(LimitsCollector(places))
     registry.register(
         StateCollector(cache, queue, reconciler.progress, classes=settings.metrics_classes, limit=settings.metrics_experiments)
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter as Tally
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -15,7 +16,9 @@ from yolo_operator.api.status import Progress
 from yolo_operator.controller import families
 from yolo_operator.controller.cache import Cache, Key
 from yolo_operator.controller.experiment_metrics import LIMIT, ExperimentCollector
+from yolo_operator.controller.places import Places
 from yolo_operator.controller.queue import WorkQueue
+from yolo_operator.pipeline.limits import EXPERIMENTS, GPUS
 
 QUEUE = "experiments"
 """The work queue's name in its metrics."""
@@ -73,6 +76,32 @@ class Listings:
             return False
         self._listed[kind, place] = {uid}
         return True
+
+
+class LimitsCollector(Collector):
+    """What the operator's limits allow, what is used of it, and who waits; by namespace, and the same of all together."""
+
+    def __init__(self, places: Places) -> None:
+        self._places = places
+
+    def collect(self) -> Iterator[Metric]:
+        """All families; a namespace appears once something of it ran or waited, or when it has limits of its own."""
+        rules, usage, waiting = self._places.rules, self._places.usage(), self._places.waiting()
+        limits, used, waits = families.LIMIT.snapshot(), families.LIMIT_USED.snapshot(), families.LIMIT_WAITING.snapshot()
+        total: Tally[str] = Tally()
+        for namespace in sorted({*usage, *waiting, *rules.limits.namespaces}):
+            total.update(usage.get(namespace, {}))
+            _bounds(limits, used, namespace, rules.of(namespace), usage.get(namespace, {}))
+            waits.add_metric([namespace], waiting.get(namespace, 0))
+        _bounds(limits, used, "", rules.cluster, total)
+        yield from (limits, used, waits)
+
+
+def _bounds(limits: Any, used: Any, namespace: str, bounds: Mapping[str, int], use: Mapping[str, int]) -> None:
+    for name in sorted({*bounds, EXPERIMENTS, GPUS}):
+        if name in bounds:
+            limits.add_metric([namespace, name], bounds[name])
+        used.add_metric([namespace, name], use.get(name, 0))
 
 
 class StateCollector(Collector):

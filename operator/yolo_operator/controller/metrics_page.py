@@ -32,6 +32,7 @@ def page() -> str:
     for title, group in (
         ("Experiments", families.OF_EXPERIMENTS),
         ("Stages", families.OF_STAGES),
+        ("Limits", families.OF_LIMITS),
         ("The operator", families.OF_OPERATOR),
     ):
         parts += [

@@ -13,6 +13,7 @@ from datetime import datetime
 from yolo_operator.api.pods import DeviceClaim
 from yolo_operator.api.status import Progress, StageState
 from yolo_operator.controller.cache import Cache, ExperimentRow, Key
+from yolo_operator.controller.places import Places
 from yolo_operator.controller.queued import QueueReasons
 from yolo_operator.controller.recorder import Recorder
 from yolo_operator.controller.sources import MISSING_SECONDS, SourceError, Sources
@@ -26,6 +27,7 @@ from yolo_operator.kube.runner_map import ensure_runner
 from yolo_operator.kube.views import controlled_by
 from yolo_operator.pipeline.names import workspace_claim
 from yolo_operator.pipeline.plan import plan
+from yolo_operator.pipeline.stages import LIMIT_REACHED, LIMIT_TOO_LOW
 from yolo_operator.pipeline.summary import notices, refused
 from yolo_operator.pipeline.values import (
     Action,
@@ -70,6 +72,8 @@ class Reconciler:
     """The runner ConfigMap's manifest."""
     progress: dict[str, Progress] = field(default_factory=dict)
     """Live progress by `namespace/job`."""
+    places: Places | None = None
+    """Under the operator's limits; None without any."""
     _runner_seen: dict[str, datetime] = field(default_factory=dict)
     _queue_reasons: QueueReasons = field(init=False)
     _sources: Sources = field(init=False)
@@ -85,6 +89,12 @@ class Reconciler:
             ApiError: when the API server refused or could not be reached; a conflict means that the cache was behind.
             NameTaken: when a Job's name is in use.
         """
+        if self.places is None:
+            return await self._look(key)
+        with self.places.look(key):
+            return await self._look(key)
+
+    async def _look(self, key: Key) -> float | None:
         row = self.cache.experiments.get(*key)
         if row is None:
             # Perhaps its namespace went, too; one that is made anew under the name has no runner.
@@ -99,7 +109,9 @@ class Reconciler:
             await self._report_rejection(row, error.reason, str(error), accepted=False)
             return MISSING_SECONDS
         decision, observed = await self._decide(row, experiment)
-        refusals: dict[str, tuple[str, str]] = {}
+        if self.places is not None:
+            decision, observed = self._with_places(self.places, row, experiment, decision, observed)
+        refusals = dict(observed.refused)
         refusal: ApiError | NameTaken | None = None
         for action in decision.actions:
             try:
@@ -112,7 +124,7 @@ class Reconciler:
                     await self._report_rejection(row, *told)
                     raise
                 refusals[action.name], refusal = told, error
-        if refusals:
+        if refusal is not None:
             # What was judged in this look is recorded all the same; only the attempts that do not exist are taken back.
             decision = plan(experiment, replace(observed, refused=refusals), self.clock())
         if await self._patch_status(row, decision.status.dump()):
@@ -121,10 +133,27 @@ class Reconciler:
             raise refusal
         return self._next_look(row.experiment, decision)
 
+    def _with_places(
+        self, places: Places, row: ExperimentRow, experiment: Experiment, decision: Plan, observed: Observed
+    ) -> tuple[Plan, Observed]:
+        """The plan as far as the operator's limits let it start what it wants to."""
+        refusals = places.ask(experiment, row.created, decision.actions)
+        if not refusals and observed.placed == places.holds(row.key):
+            return decision, observed
+        observed = replace(
+            observed,
+            waits={name: refusal.message for name, refusal in refusals.items() if not refusal.never},
+            refused={name: (LIMIT_TOO_LOW, refusal.message) for name, refusal in refusals.items() if refusal.never},
+            placed=places.holds(row.key),
+        )
+        return plan(experiment, observed, self.clock()), observed
+
     def _next_look(self, experiment: Experiment, decision: Plan) -> float | None:
         """Seconds: when the plan wants it, now and then while a queue holds a Job, and where a text may have changed."""
         queued = any(record.state is StageState.QUEUED for record in decision.status.stages or ())
+        waits = self.places is not None and any(record.reason == LIMIT_REACHED for record in decision.status.stages or ())
         wanted = [
+            self.places.interval() if self.places is not None and waits else None,
             decision.requeue_seconds,
             self._queue_reasons.interval() if queued else None,
             self._sources.interval(experiment),
@@ -164,7 +193,8 @@ class Reconciler:
         observed = self.cache.observed(row)
         names = {job.name: f"{row.key.namespace}/{job.name}" for job in observed.jobs}
         live = {name: self.progress[place] for name, place in names.items() if place in self.progress}
-        return replace(observed, progress=live)
+        placed = self.places is None or self.places.holds(row.key)
+        return replace(observed, progress=live, placed=placed)
 
     async def _claim_state(self, experiment: Experiment) -> ClaimState:
         name = workspace_claim(experiment.name, experiment.spec.workspace)

@@ -7,8 +7,12 @@ import socket
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
 
 from yolo_operator.controller.lease import LeaseSettings
+from yolo_operator.pipeline.limits import Limits
 
 SHORTEST_LEASE = 6
 """Seconds. A shorter one is lost to a slow answer."""
@@ -42,6 +46,8 @@ class Settings:
     """Experiments that have series of their own."""
     lease: LeaseSettings | None = None
     """The Lease that tells who leads; absent: the only replica."""
+    limits: Limits | None = None
+    """What may run at once, by namespace; absent: whatever the cluster bears."""
     log_level: str = "INFO"
     log_format: str = "text"
 
@@ -75,6 +81,7 @@ class Settings:
             metrics_classes=_switch(environment, "YOLO_OPERATOR_METRICS_CLASSES", default=True),
             metrics_experiments=_number(environment, "YOLO_OPERATOR_METRICS_EXPERIMENTS", 200),
             lease=_lease(environment),
+            limits=_limits(environment.get("YOLO_OPERATOR_LIMITS", "")),
             log_level=log_level,
             log_format=log_format,
         )
@@ -85,6 +92,20 @@ def _switch(environment: Mapping[str, str], name: str, *, default: bool) -> bool
     if text not in ("true", "false"):
         raise SettingsError(f"{name} is {text!r}: it must be true or false")
     return text == "true"
+
+
+def _limits(path: str) -> Limits | None:
+    """The limits in a file of JSON; None: there are none."""
+    if not path:
+        return None
+    try:
+        limits = Limits.model_validate_json(Path(path).read_bytes(), by_alias=True, by_name=False)
+    except OSError as error:
+        raise SettingsError(f"YOLO_OPERATOR_LIMITS: {path} cannot be read: {error.strerror}") from error
+    except ValidationError as error:
+        wrong = (f"{'.'.join(str(part) for part in one['loc']) or 'the file'}: {one['msg']}" for one in error.errors())
+        raise SettingsError(f"YOLO_OPERATOR_LIMITS: {path}: {'; '.join(wrong)}") from error
+    return limits if limits.any else None
 
 
 def _lease(environment: Mapping[str, str]) -> LeaseSettings | None:

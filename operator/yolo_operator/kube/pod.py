@@ -17,7 +17,7 @@ from yolo_operator.kube.views import CONTAINER
 from yolo_operator.pipeline.graph import stage_override
 from yolo_operator.pipeline.keys import WEIGHTS
 from yolo_operator.pipeline.names import workspace_claim
-from yolo_operator.pipeline.resources import cpu_limit, run_resources, with_workers
+from yolo_operator.pipeline.resources import GPU, cpu_limit, gpus_of, run_resources, with_workers
 from yolo_operator.pipeline.values import Adoption, Experiment, StageKey, StageRun
 from yolo_operator.pipeline.work import ADOPT_MOUNT, GRACE_SECONDS, KEY_VARIABLE, METRICS_PORT
 from yolo_operator.toolkit.dialects import dialect
@@ -26,7 +26,6 @@ from yolo_operator.toolkit.invocation import DATASET_MOUNT
 CONFIG_MOUNT = "/etc/yolo-operator"
 RUNNER_MOUNT = "/opt/yolo-operator"
 OWN_USER = 65532
-GPU = "nvidia.com/gpu"
 _OWN_MODULES = {"prepare": "yolo_operator.dataset", "merge": "yolo_operator.dataset", "weights": "yolo_operator.weights"}
 """Python modules of the stages that run in the operator's own image."""
 ADOPTING_MODULE = "yolo_operator.dataset"
@@ -54,15 +53,13 @@ def pod_template(experiment: Experiment, run: StageRun, attempt: int, operator_i
         pod["imagePullSecrets"] = [secret.dump() for secret in spec.toolkit.image_pull_secrets]
     if wanted.dra is not None:
         pod["resourceClaims"] = [device_claim.pod_claim(experiment, wanted.dra)]
-    return {
-        "metadata": {
-            "annotations": {
-                resource.ANNOTATION_INSTRUCTIONS: instructions,
-                resource.ANNOTATION_EXPERIMENT_SPEC: with_workers(spec, run.experiment_spec, wanted),
-            }
-        },
-        "spec": pod,
+    annotations = {
+        resource.ANNOTATION_INSTRUCTIONS: instructions,
+        resource.ANNOTATION_EXPERIMENT_SPEC: with_workers(spec, run.experiment_spec, wanted),
     }
+    if (gpus := gpus_of(wanted)).number:
+        annotations[resource.ANNOTATION_GPUS] = str(gpus)
+    return {"metadata": {"annotations": annotations}, "spec": pod}
 
 
 def _container(experiment: Experiment, run: StageRun, wanted: Resources, operator_image: str, *, own: bool) -> Object:

@@ -9,7 +9,7 @@ from yolo_operator.api.spec import Spec, parse_spec
 from yolo_operator.api.status import Status
 from yolo_operator.kube.cluster import Object
 from yolo_operator.pipeline.names import rerun_tokens
-from yolo_operator.pipeline.values import Experiment, JobState, JobView, PodView, StageKey
+from yolo_operator.pipeline.values import NO_GPUS, Experiment, Gpus, JobState, JobView, PodView, StageKey
 
 CONTAINER = "stage"
 DOCKER_PULLED = "docker-pullable://"
@@ -62,11 +62,25 @@ def job_view(body: Object) -> JobView:
         deleting=meta.get("deletionTimestamp") is not None,
         final=labels.get(resource.LABEL_FINAL) == "true",
         place=annotations.get(resource.ANNOTATION_PLACE) or "",
+        gpus=_gpus(spec.get("template") or {}),
         reason=condition.get("reason") or "",
         message=condition.get("message") or "",
         start_time=status.get("startTime"),
         finish_time=status.get("completionTime") or condition.get("lastTransitionTime"),
     )
+
+
+def _gpus(template: Object) -> Gpus:
+    """What is written in the template, or what a Job of an earlier operator asks for."""
+    written = ((template.get("metadata") or {}).get("annotations") or {}).get(resource.ANNOTATION_GPUS)
+    if written:
+        name, _, count = written.rpartition("=")
+        return Gpus(name, _whole(count))
+    for container in (template.get("spec") or {}).get("containers") or ():
+        for name, count in ((container.get("resources") or {}).get("limits") or {}).items():
+            if name.rpartition("/")[2].startswith(("gpu", "mig-")) and "/" in name:
+                return Gpus(name, _whole(count))
+    return NO_GPUS
 
 
 def pod_view(body: Object) -> PodView:

@@ -83,7 +83,7 @@ def plan(experiment: Experiment, observed: Observed, now: datetime) -> Plan:
     ending = _ending(experiment, walk, observed)
     _start_or_skip(experiment, observed, walk, ending, now)
     walk.actions += _strays(walk, observed)
-    findings = Findings(_chosen(walk), _variants(experiment, walk), walk.gates, walk.decisions.evaluation)
+    findings = Findings(_chosen(walk), _variants(experiment, walk), walk.gates, walk.decisions.evaluation, observed.placed)
     status = summarise(experiment, list(walk.records.values()), findings, ending, now)
     status = status.model_copy(update={"rounds": round_statuses(experiment.spec, walk.records, walk.decisions)})
     return Plan(
@@ -259,6 +259,11 @@ def _secrets(spec: Spec, record: StageStatus) -> list[tuple[str, SecretKeyRef]]:
 
 
 def _start_or_skip(experiment: Experiment, observed: Observed, walk: _Walk, ending: Ending | None, now: datetime) -> None:
+    final = ending is not None and ending.final
+    live = {job.name for job in observed.jobs if not job.finished} | {r.job for r in walk.records.values() if r.job}
+    places = 0 if final else max(0, experiment.spec.max_parallel - len(live))
+    chosen, others = walk.starts[:places], walk.starts[places:]
+    _stop_waiting(walk, {key for key, _ in chosen})
     if ending is not None and ending.final:
         for key, record in walk.records.items():
             if not record.state.final and record.job is None:
@@ -266,18 +271,25 @@ def _start_or_skip(experiment: Experiment, observed: Observed, walk: _Walk, endi
                 walk.records[key] = stages.waiting(key, record, [], state=StageState.SKIPPED, message=message).record
         walk.starts.clear()
         return
-    live = {job.name for job in observed.jobs if not job.finished} | {r.job for r in walk.records.values() if r.job}
-    places = experiment.spec.max_parallel - len(live)
-    for key, action in walk.starts[: max(0, places)]:
+    for key, action in chosen:
         if action.name in observed.refused:
             walk.records[key] = stages.refused(walk.records[key], *observed.refused[action.name])
-            continue
-        walk.actions.append(action)
-        walk.records[key] = stages.start(walk.records[key], action, now)
-    for key, _ in walk.starts[max(0, places) :]:
+        elif action.name in observed.waits:
+            walk.records[key] = stages.held_back(walk.records[key], observed.waits[action.name], now)
+        else:
+            walk.actions.append(action)
+            walk.records[key] = stages.start(walk.records[key], action, now)
+    for key, _ in others:
         if not stages.holds_result(walk.records[key]) and walk.records[key].attempt == 0:
             message = f"waits for a free place: maxParallel is {experiment.spec.max_parallel}"
             walk.records[key] = walk.records[key].model_copy(update={"message": message})
+
+
+def _stop_waiting(walk: _Walk, chosen: set[StageKey]) -> None:
+    """Only who asks for a place under the limits is said to wait for one: others count it when they ask for theirs."""
+    for key, record in walk.records.items():
+        if record.reason == stages.LIMIT_REACHED and key not in chosen:
+            walk.records[key] = stages.waits_no_more(record)
 
 
 def _strays(walk: _Walk, observed: Observed) -> list[Action]:

@@ -8,10 +8,11 @@ from yolo_operator.api.pods import Resources
 from yolo_operator.api.quantity import amount
 from yolo_operator.api.spec import Spec
 from yolo_operator.pipeline.graph import stage_override
-from yolo_operator.pipeline.values import StageKey, StageRun
+from yolo_operator.pipeline.values import NO_GPUS, Gpus, StageKey, StageRun
 from yolo_operator.pipeline.work import stage_image
 from yolo_operator.toolkit.dialects import dialect
 
+GPU = "nvidia.com/gpu"
 _WORKERS = re.compile(r"^  n_workers: \d+$", re.MULTILINE)
 
 
@@ -58,3 +59,10 @@ def run_resources(spec: Spec, run: StageRun) -> Resources:
     if run.adopt is not None:
         return Resources(gpus=0, shared_memory=spec.resources.shared_memory)
     return effective_resources(spec, run.key)
+
+
+def gpus_of(wanted: Resources) -> Gpus:
+    """The GPUs among what a stage asks for, by whichever way."""
+    if wanted.dra is not None:
+        return Gpus(wanted.dra.device_class_name, wanted.dra.count)
+    return Gpus(wanted.gpu_resource_name or GPU, wanted.gpus) if wanted.gpus else NO_GPUS

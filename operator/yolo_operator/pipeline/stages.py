@@ -38,6 +38,10 @@ SUSPENDED = "Suspended"
 NEW = "new"
 INPUT_MISSING, INPUT_CHANGED, NOTHING_TO_ADOPT = "InputMissing", "InputChanged", "NothingToAdopt"
 """Reasons of the runner that the operator acts on."""
+LIMIT_REACHED = "LimitReached"
+"""The operator's limits do not let it start yet."""
+LIMIT_TOO_LOW = "LimitTooLow"
+"""They never will."""
 NOT_NEEDED = "NotNeeded"
 """A stage that a decision made unnecessary: the experiment is complete without it."""
 HISTORY = 10
@@ -149,6 +153,7 @@ def start(record: StageStatus, action: CreateJob, now: datetime) -> StageStatus:
         "directory": _relative(action.run),
         "reason": None,
         "message": None,
+        "wait_time": record.wait_time if record.reason == LIMIT_REACHED else None,
         "create_time": times.to_text(now),
         "start_time": None,
         "finish_time": None,
@@ -162,6 +167,18 @@ def start(record: StageStatus, action: CreateJob, now: datetime) -> StageStatus:
 def refused(record: StageStatus, reason: str, message: str) -> StageStatus:
     """The record of a stage whose Job the API server does not take."""
     return record.model_copy(update={"state": StageState.PENDING, "reason": reason, "message": message[:1024]})
+
+
+def held_back(record: StageStatus, message: str, now: datetime) -> StageStatus:
+    """The record of a stage that the operator's limits do not let start yet."""
+    since = record.wait_time if record.reason == LIMIT_REACHED and record.wait_time else times.to_text(now)
+    changes = {"state": StageState.PENDING, "reason": LIMIT_REACHED, "message": message[:1024], "wait_time": since}
+    return record.model_copy(update=changes)
+
+
+def waits_no_more(record: StageStatus) -> StageStatus:
+    """The record of a stage that no longer asks for a place."""
+    return record.model_copy(update={"reason": None, "message": None, "wait_time": None})
 
 
 def made_again(record: StageStatus, lost: Lost, reader: StageKey) -> StageStatus:

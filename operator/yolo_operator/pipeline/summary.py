@@ -20,7 +20,7 @@ from yolo_operator.api.status import (
 )
 from yolo_operator.pipeline import graph, times
 from yolo_operator.pipeline.names import workspace_claim
-from yolo_operator.pipeline.stages import NOT_NEEDED, key_of, settled
+from yolo_operator.pipeline.stages import LIMIT_REACHED, LIMIT_TOO_LOW, NOT_NEEDED, key_of, settled
 from yolo_operator.pipeline.values import EventKind, Experiment, Notice, StageKey
 
 
@@ -46,6 +46,8 @@ class Findings:
     gates: tuple[GateStatus, ...] = ()
     evaluation: StageKey | None = None
     """The stage that measured the model that goes on."""
+    placed: bool = True
+    """Whether the experiment has its place under the operator's limits."""
 
 
 def summarise(
@@ -53,7 +55,7 @@ def summarise(
 ) -> Status:
     """The whole status from the records of its stages, and from what was decided from them."""
     previous, chosen = experiment.status, findings.chosen
-    phase = _phase(experiment, records, ending)
+    phase = _phase(experiment, records, ending, placed=findings.placed)
     done = phase in (Phase.SUCCEEDED, Phase.FAILED)
     finishes = [record.finish_time for record in records if record.finish_time]
     return Status(
@@ -77,7 +79,7 @@ def summarise(
     )
 
 
-def _phase(experiment: Experiment, records: list[StageStatus], ending: Ending | None) -> Phase:
+def _phase(experiment: Experiment, records: list[StageStatus], ending: Ending | None, *, placed: bool) -> Phase:
     states = {record.state for record in records}
     if ending is None and all(settled(record) for record in records):
         return Phase.SUCCEEDED
@@ -90,6 +92,9 @@ def _phase(experiment: Experiment, records: list[StageStatus], ending: Ending | 
         return Phase.SUSPENDED
     if active == {StageState.QUEUED}:
         return Phase.QUEUED
+    if not placed and not active:
+        # Running is what the limits count: it is written of nobody who has no place.
+        return Phase.QUEUED if any(record.reason == LIMIT_REACHED for record in records) else Phase.PENDING
     if any(record.attempt for record in records):
         return Phase.RUNNING
     return Phase.PENDING
@@ -169,8 +174,8 @@ def _conditions(
     return [_condition(kind, holds, why, text, previous.get(kind.value), experiment, now) for kind, holds, why, text in facts]
 
 
-REFUSALS = ("Rejected", "NameTaken")
-"""The API server does not take what the plan wants: quota, admission policy, a name in use."""
+REFUSALS = ("Rejected", "NameTaken", LIMIT_TOO_LOW)
+"""What the plan wants cannot be: quota, admission policy, a name in use, a limit below what a single stage asks for."""
 _STUCK = {"ImagePullBackOff", "ErrImagePull", "InvalidImageName", "CreateContainerConfigError", "CreateContainerError"}
 """Why a container waits for a person."""
 
@@ -223,10 +228,10 @@ def _stage_notices(before: StageStatus | None, after: StageStatus) -> Iterable[N
     if done and not (same and before and before.finish_time == after.finish_time):
         reused = f" ({after.why})" if after.reused and after.why else ""
         yield Notice(EventKind.NORMAL, "StageSucceeded", f"stage {stage}{reused}: {after.message}")
-    waits = after.state.active and after.reason is not None
+    waits = after.state.active or after.reason == LIMIT_REACHED
     if waits and after.reason and (before is None or before.reason != after.reason):
         # A queue is no trouble.
-        kind = EventKind.NORMAL if after.state is StageState.QUEUED else EventKind.WARNING
+        kind = EventKind.WARNING if after.state is StageState.STARTING else EventKind.NORMAL
         yield Notice(kind, after.reason, f"stage {stage}: {after.message}")
 
 

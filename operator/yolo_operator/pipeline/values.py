@@ -64,6 +64,20 @@ class Experiment:
         return self.spec.suspend or bool(self.cancel_token)
 
 
+class Gpus(NamedTuple):
+    """GPUs of one stage."""
+
+    resource: str = ""
+    """The extended resource or, of a claim, the device class; empty with none."""
+    number: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.resource}={self.number}"
+
+
+NO_GPUS = Gpus()
+
+
 class JobState(StrEnum):
     """Where a Job stands."""
 
@@ -92,6 +106,8 @@ class JobView:
     """Labelled as recorded."""
     place: str = ""
     """Short digest of the claim and directory that it works in."""
+    gpus: Gpus = NO_GPUS
+    """What its pod asks for."""
     reason: str = ""
     message: str = ""
     start_time: str | None = None
@@ -185,6 +201,10 @@ class Observed:
     """The experiment of `spec.from`; None when there is none."""
     refused: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     """Jobs that could not be made in this look: reason and message by name."""
+    waits: Mapping[str, str] = field(default_factory=dict)
+    """Jobs that the operator's limits do not let be made yet: which limit, by name."""
+    placed: bool = True
+    """Whether the experiment has its place under the limits: it counts as one that runs."""
 
 
 @dataclass(frozen=True, slots=True)

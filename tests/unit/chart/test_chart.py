@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,9 @@ import yaml
 from charts import CHART, ROOT, VALUES, helm, needs_helm, of_kind, render
 from world import World
 from yolo_operator.controller import checks
+from yolo_operator.controller.settings import Settings
 from yolo_operator.kube.cluster import JOBS
+from yolo_operator.pipeline.limits import Limits
 
 from examples import NAMESPACE, small_spec
 
@@ -221,12 +224,27 @@ def test_the_pod_monitor_finds_stage_pods() -> None:
         "metrics.serviceMonitor.interval=often",
         "metrics.podMonitor.label.a=b",
         "extraObjects.kind=Secret",
+        "limits.default.maxGpus=4",
+        "limits.cluster.maxPriority=1",
+        "limits.namespaces.team.maxGPUs=-1",
+        "limits.namespaces.Team.maxGPUs=1",
     ],
 )
 def test_wrong_values_are_refused(setting: str) -> None:
     result = helm("template", "yolo-operator", str(CHART), "--set", setting)
     assert result.returncode != 0
     assert "schema" in result.stderr
+
+
+@needs_helm
+def test_the_operator_reads_the_limits_as_the_chart_writes_them(tmp_path: Path) -> None:
+    values = Path(__file__).parent / "golden" / "limited.values.yaml"
+    (text,) = (body["data"]["limits.json"] for body in render(values=values) if body["metadata"]["name"].endswith("-limits"))
+    (tmp_path / "limits.json").write_text(text)
+    settings = Settings.from_environment({"YOLO_OPERATOR_IMAGE": "x", "YOLO_OPERATOR_LIMITS": str(tmp_path / "limits.json")})
+    assert settings.limits == Limits.model_validate(yaml.safe_load(values.read_text())["limits"])
+    assert settings.limits is not None
+    assert settings.limits.of("sandbox").max_gpus == 4
 
 
 @needs_helm

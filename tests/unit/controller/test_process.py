@@ -7,6 +7,7 @@ import json
 import logging
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -393,3 +394,27 @@ def test_a_log_line_is_one_json_object() -> None:
     record = logging.LogRecord("yolo_operator", logging.INFO, "x", 1, "two\nlines %s", ("a",), None)
     entry = json.loads(JsonFormatter().format(record))
     assert (entry["level"], entry["message"]) == ("INFO", "two\nlines a")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('{"default": {"maxGpus": 4}}', "default.maxGpus: Extra inputs"),
+        ('{"namespaces": {"a": {"maxGPUs": "4"}}}', "namespaces.a.maxGPUs: Input should be a valid integer"),
+        ('{"cluster": {"maxGPUs": -1}, "patience": 3}', "cluster.maxGPUs: .*; patience: "),
+        ("maxGPUs: 4", "the file: Invalid JSON"),
+        (None, "cannot be read: No such file"),
+    ],
+)
+def test_limits_that_are_wrong_are_named_by_file_and_field(text: str | None, told: str, tmp_path: Path) -> None:
+    path = tmp_path / "limits.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(SettingsError, match=f"YOLO_OPERATOR_LIMITS: {path}.*{told}"):
+        Settings.from_environment({"YOLO_OPERATOR_IMAGE": "x", "YOLO_OPERATOR_LIMITS": str(path)})
+
+
+def test_a_file_without_limits_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "limits.json"
+    path.write_text('{"default": {"maxPriority": 0}}')
+    assert Settings.from_environment({"YOLO_OPERATOR_IMAGE": "x", "YOLO_OPERATOR_LIMITS": str(path)}).limits is None
