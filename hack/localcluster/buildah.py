@@ -71,7 +71,7 @@ class Buildah:
             words = self._words(
                 "build", "--layers", "--isolation", "chroot", "--network", "host", "--pull=never", "--format", "oci",
                 "--volume", f"{folder / 'settings'}:{_SETTINGS}:ro",
-                *(f"--build-arg={name}={value}" for name, value in arguments.items()),
+                *(f"--build-arg={name}={value}" for name, value in {**arguments, **image.arguments()}.items()),
                 *([f"--target={image.target}"] if image.target else []),
                 "--file", folder / "Dockerfile", "--ignorefile", folder / "ignore", "--tag", image.reference, image.context,
             )  # fmt: skip

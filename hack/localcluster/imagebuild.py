@@ -49,7 +49,8 @@ def push(image: Image, registry: str, tag: str, *, plain_http: bool = False) -> 
 
 def _with_engine(program: str, image: Image, archive: Path) -> None:
     target = ["--target", image.target] if image.target else []
-    run([program, "build", *target, "--file", image.dockerfile, "--tag", image.reference, image.context])
+    arguments = [f"--build-arg={name}={value}" for name, value in image.arguments().items()]
+    run([program, "build", *target, *arguments, "--file", image.dockerfile, "--tag", image.reference, image.context])
     archive.parent.mkdir(parents=True, exist_ok=True)
     part = archive.with_suffix(".part")
     run([program, "save", "--output", part, image.reference])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from . import dockerfile, keys
 from .console import ClusterError
 from .ignorefile import Ignore
 from .layout import REPOSITORY, cache_root
+from .shell import run
 
 _KEPT_ARCHIVES = 2
 
@@ -24,6 +26,8 @@ class Image:
     dockerfile: Path
     context: Path
     target: str = ""
+    revision: str = ""
+    """The commit that it is built from, for its label. Only images for a registry say so: else each commit would be one."""
 
     @property
     def reference(self) -> str:
@@ -40,7 +44,12 @@ class Image:
             raise ClusterError(f"there is no {self.dockerfile}")
         text = self.dockerfile.read_text()
         files = self.ignore().files(self.context, dockerfile.copied(text))
-        return keys.of_files(self.context, files, self.reference, self.target, text, *self.ignore().patterns, *base)
+        told = (self.revision,) if self.revision else ()
+        return keys.of_files(self.context, files, self.reference, self.target, text, *told, *self.ignore().patterns, *base)
+
+    def arguments(self) -> dict[str, str]:
+        """Give the build arguments that the Dockerfile declares itself."""
+        return {"REVISION": self.revision} if self.revision else {}
 
     def archive(self, key: str) -> Path:
         """Give where the archive of one content lies, or will."""
@@ -53,6 +62,14 @@ IMAGES = {
         "yolo-operator/open-toolkit:dev", REPOSITORY / "open-toolkit" / "Dockerfile", REPOSITORY / "open-toolkit", "cpu"
     ),
 }
+
+
+def revision() -> str:
+    """Give the commit of this checkout, with `-dirty` when something differs from it; nothing outside of Git."""
+    if shutil.which("git") is None:
+        return ""
+    told = run(["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"], cwd=REPOSITORY, check=False)
+    return told.stdout.strip() if not told.returncode else ""
 
 
 def archive_folder(reference: str) -> Path:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from . import backends, imagebuild
 from .buildah import Buildah
 from .console import ClusterError, say
-from .images import IMAGES, Image
+from .images import IMAGES, Image, revision
 from .layout import Home
 from .record import Record
 
@@ -67,7 +68,10 @@ def _build(arguments: argparse.Namespace) -> int:
 
 
 def _push(arguments: argparse.Namespace) -> int:
-    for image in _named(arguments.images):
+    commit = revision()
+    if commit.endswith("-dirty"):
+        say(f"the checkout differs from its commit: the images' revision is {commit}")
+    for image in (replace(image, revision=commit) for image in _named(arguments.images)):
         print(imagebuild.push(image, arguments.registry, arguments.tag, plain_http=arguments.plain_http))
     return 0
 

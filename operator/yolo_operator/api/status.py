@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from yolo_operator.api.base import OpenModel
 from yolo_operator.api.rounds import MOST_ROUNDS
@@ -297,3 +298,28 @@ class Status(OpenModel):
     """The gates that were reached."""
     stages: Annotated[list[StageStatus] | None, Field(max_length=128)] = None
     conditions: Annotated[list[Condition] | None, Field(max_length=16)] = None
+
+
+def read_status(stored: Mapping[str, Any]) -> Status:
+    """A stored status, less what this version cannot read, which a newer one wrote before a downgrade. Never an error.
+
+    Of a list the entry alone is left out, anything else as a whole field: a stage whose record is missing is looked at anew.
+    """
+    kept = dict(stored)
+    while True:
+        try:
+            return Status.model_validate(kept)
+        except ValidationError as error:
+            less = _without(kept, {found["loc"][:2] for found in error.errors()})
+            kept = less if less != kept else {}
+
+
+def _without(stored: Mapping[str, Any], places: set[tuple[int | str, ...]]) -> dict[str, Any]:
+    """A copy without the fields, or the entries of lists, at these places."""
+    kept = dict(stored)
+    for name in {place[0] for place in places if place}:
+        value = kept.pop(str(name), None)
+        entries = {place[1] for place in places if place[0] == name and len(place) > 1}
+        if isinstance(value, list) and all(isinstance(entry, int) for entry in entries) and entries:
+            kept[str(name)] = [item for index, item in enumerate(value) if index not in entries]
+    return kept

@@ -16,7 +16,7 @@ import click
 import yaml
 
 from yolo_operator.api.spec import Spec, WrittenSpec, parse_spec
-from yolo_operator.api.status import StageState, StageStatus, Status
+from yolo_operator.api.status import StageState, StageStatus, read_status
 from yolo_operator.cli.client import Cluster
 from yolo_operator.cli.options import cluster_options
 from yolo_operator.cli.validate import experiments, problems
@@ -203,7 +203,7 @@ def _experiment(body: Json, live: Json, documents: str, cluster: Cluster | None)
         uid=(live.get("metadata") or {}).get("uid") or "",
         generation=0,
         spec=spec,
-        status=Status.model_validate(live.get("status") or {}),
+        status=read_status(live.get("status") or {}),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,3 +68,12 @@ def test_an_image_depends_on_what_it_copies_and_no_more(tmp_path: Path) -> None:
     assert image.key("another base") != before
     (tmp_path / "source" / "main.py").write_text("2")
     assert image.key() != before
+
+
+def test_a_revision_counts_where_it_is_told(tree: Path) -> None:
+    (tree / "Dockerfile").write_text("FROM scratch\nCOPY a.py /\n")
+    image = Image("x/y:dev", tree / "Dockerfile", tree)
+    told = replace(image, revision="0" * 40)
+    assert image.arguments() == {}
+    assert told.arguments() == {"REVISION": "0" * 40}
+    assert len({image.key(), told.key(), replace(image, revision="1" * 40).key()}) == 3

@@ -27,12 +27,15 @@ def test_an_image_is_pushed_under_its_tag_and_its_digest_is_told(
     program, archive = tmp_path / "program", tmp_path / "image.tar"
     program.write_bytes(b"\x7fELF" + os.urandom(2000))
     write_single_file_image(archive, "docker.io/yolo-operator/tiny:dev", program, "/program")
-    monkeypatch.setattr(imagebuild, "build", lambda image: archive)
+    built: list[Image] = []
+    monkeypatch.setattr(imagebuild, "build", lambda image: built.append(image) or archive)
+    monkeypatch.setattr(imagescli, "revision", lambda: "c0ffee")
     monkeypatch.setattr(imagescli, "IMAGES", {"tiny": Image("yolo-operator/tiny:dev", tmp_path, tmp_path)})
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     with TinyRegistry() as registry:
         options = ["--registry", f"{registry.address}/ml/", "--tag", "1.2.3", "--plain-http"]
         assert imagescli.main(["push", "tiny", *options]) == 0, capsys.readouterr()
+    assert [image.arguments() for image in built] == [{"REVISION": "c0ffee"}]
     ((place, manifest),) = registry.manifests.items()
     assert place == ("ml/yolo-operator/tiny", "1.2.3")
     assert capsys.readouterr().out.strip() == f"{registry.address}/ml/yolo-operator/tiny@{digest(manifest)}"
