@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import AsyncIterator
+from typing import NamedTuple, Protocol
 
 from yolo_operator.api import resource
-from yolo_operator.kube.cluster import ACCESS_REVIEWS, EXPERIMENTS, Cluster
+from yolo_operator.kube.cluster import ACCESS_REVIEWS, EXPERIMENTS, Kind, Object, Page
 from yolo_operator.kube.errors import ApiError
 
 
@@ -44,7 +45,19 @@ class NotReady(Exception):  # noqa: N818 - it is what the operator is
     """The cluster is not prepared for the operator; the message says what is missing."""
 
 
-async def check_cluster(cluster: Cluster, namespaces: tuple[str, ...], lease: tuple[str, str] | None = None) -> None:
+class Reader(Protocol):
+    """What of a `Cluster` the checks need."""
+
+    def pages(self, kind: Kind, namespace: str | None = None, *, selector: str = "", limit: int = 500) -> AsyncIterator[Page]:
+        """All objects, page by page."""
+        ...
+
+    async def create(self, kind: Kind, namespace: str | None, body: Object) -> Object:
+        """The review's answer."""
+        ...
+
+
+async def check_cluster(cluster: Reader, namespaces: tuple[str, ...], lease: tuple[str, str] | None = None) -> None:
     """Look for the CRD and the rights; lease: namespace and name of the Lease, with leader election.
 
     Raises:
@@ -74,7 +87,7 @@ async def check_cluster(cluster: Cluster, namespaces: tuple[str, ...], lease: tu
         raise
 
 
-async def _allowed(cluster: Cluster, namespace: str, right: Right, verb: str, name: str) -> bool:
+async def _allowed(cluster: Reader, namespace: str, right: Right, verb: str, name: str) -> bool:
     resource_name, _, subresource = right.resource.partition("/")
     attributes = {
         "verb": verb,

@@ -23,8 +23,10 @@ from yolo_operator import __version__
 from yolo_operator.controller import server, watch
 from yolo_operator.controller.cache import Cache, Key
 from yolo_operator.controller.checks import NotReady, check_cluster
+from yolo_operator.controller.endurance import let_watches_endure
 from yolo_operator.controller.lease import Elector, Fenced, LeaseLost
 from yolo_operator.controller.metrics import LimitsCollector, OperatorMetrics, StateCollector
+from yolo_operator.controller.patience import Patient, patiently
 from yolo_operator.controller.places import Places
 from yolo_operator.controller.progress import ProgressReader
 from yolo_operator.controller.queue import WorkQueue
@@ -83,7 +85,7 @@ class Operator:
     async def serve(self, stop: asyncio.Event) -> None:
         """Fill the cache, then work until a signal comes."""
         self.metrics.leader.set(1)
-        if not await _unless(stop, self.synchroniser.once()):
+        if not await _unless(stop, patiently(self.synchroniser.once, self.settings.start_seconds)):
             return
         logger.info("cache filled: %d experiments, %d jobs", len(self.cache.experiments), len(self.cache.jobs))
         settings = self.settings
@@ -95,6 +97,7 @@ class Operator:
         workers = [work(self.queue, self.reconciler, self.metrics) for _ in range(settings.workers)]
         async with _running(background), _running(workers) as tasks:
             # From here on kopf hears the signals; one that came before is in `stop`.
+            let_watches_endure()
             await kopf.operator(
                 registry=watch.registry(
                     self.cache, self.queue, self.metrics, self.config, by_namespace=bool(settings.namespaces)
@@ -158,7 +161,7 @@ async def run(settings: Settings) -> None:
 
     Raises:
         NotReady: when the cluster is not prepared.
-        ApiError: when the API server cannot be reached at start.
+        ApiError: when the API server refuses what the start needs; or does not answer for too long.
         LeaseLost: when another replica may lead; this process must not go on.
     """
     stop = asyncio.Event()
@@ -186,15 +189,9 @@ async def run(settings: Settings) -> None:
 
 async def _prepared(cluster: Cluster, settings: Settings) -> None:
     lease = settings.lease
-    while True:
-        try:
-            return await check_cluster(cluster, settings.namespaces, (lease.namespace, lease.name) if lease else None)
-        except ApiError as error:
-            # A replica that lost its lease to an outage starts right into it; ending again would only be punished with a delay.
-            if lease is None or not error.may_pass:
-                raise
-            logger.warning("the API server does not answer; tried again in %.0f s: %s", lease.retry_seconds, error)
-            await asyncio.sleep(lease.retry_seconds)
+    await check_cluster(
+        Patient(cluster, settings.start_seconds), settings.namespaces, (lease.namespace, lease.name) if lease else None
+    )
 
 
 async def _lead(operator: Operator, elector: Elector, stop: asyncio.Event) -> None:

@@ -16,6 +16,7 @@ from yolo_operator.pipeline.limits import Limits
 
 SHORTEST_LEASE = 6
 """Seconds. A shorter one is lost to a slow answer."""
+START_SECONDS = 20.0
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
@@ -50,6 +51,11 @@ class Settings:
     """What may run at once, by namespace; absent: whatever the cluster bears."""
     log_level: str = "INFO"
     log_format: str = "text"
+
+    @property
+    def start_seconds(self) -> float:
+        """For so long a request of the start may go unanswered: with a Lease for ever, as an outage ended the last leader."""
+        return START_SECONDS if self.lease is None else float("inf")
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:

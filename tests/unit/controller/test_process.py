@@ -6,17 +6,21 @@ import asyncio
 import json
 import logging
 import time
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import ClientSession, web
+from kopf._cogs.clients import watching
+from kopf._cogs.clients.errors import APIServerError
+from kopf._cogs.clients.watching import WatchingError
 from memory_cluster import MemoryCluster, finish
 from prometheus_client import CollectorRegistry, generate_latest
 from world import World
 from yolo_operator.api.status import Progress
-from yolo_operator.controller import main, server
+from yolo_operator.controller import endurance, main, patience, server
 from yolo_operator.controller.cache import Key
 from yolo_operator.controller.checks import RIGHTS, NotReady, check_cluster
 from yolo_operator.controller.lease import Elector, LeaseLost, LeaseSettings
@@ -418,3 +422,73 @@ def test_a_file_without_limits_is_none(tmp_path: Path) -> None:
     path = tmp_path / "limits.json"
     path.write_text('{"default": {"maxPriority": 0}}')
     assert Settings.from_environment({"YOLO_OPERATOR_IMAGE": "x", "YOLO_OPERATOR_LIMITS": str(path)}).limits is None
+
+
+# --- patience at the start ---
+
+
+async def test_a_start_into_bad_weather_waits_request_by_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "FIRST_SECONDS", 0.001)
+    cluster, failed = MemoryCluster(), set[str]()
+
+    def once_each(request: Any) -> None:
+        what = json.dumps([request.verb, request.resource, request.body], default=str)
+        if what not in failed:
+            failed.add(what)
+            raise ApiError(503, "ServiceUnavailable", "no leader")
+
+    cluster.on_request = once_each
+    await check_cluster(patience.Patient(cluster, 1), ("lab",))
+    assert len(failed) > 20
+    operator = await operator_of(cluster)
+    await patience.patiently(operator.synchroniser.once, 1)
+    assert operator.synchroniser.last is not None
+
+
+async def test_patience_ends_and_is_none_for_what_will_not_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "FIRST_SECONDS", 0.01)
+    attempts = []
+
+    async def refused(status: int) -> None:
+        attempts.append(status)
+        raise ApiError(status, "", "")
+
+    with pytest.raises(ApiError):
+        await patience.patiently(lambda: refused(403), 10)
+    assert attempts == [403]
+    with pytest.raises(ApiError):
+        await patience.patiently(lambda: refused(0), 0.1)
+    assert 3 <= attempts.count(0) <= 5
+
+
+@pytest.mark.parametrize("error", [APIServerError(None, status=500, headers={}), WatchingError("decode")])
+async def test_a_watch_that_ends_with_an_error_of_the_api_server_begins_anew(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(endurance, "AGAIN_SECONDS", 0.0)
+
+    async def watch(**_: Any) -> AsyncIterator[int]:
+        yield 1
+        raise error
+
+    assert [event async for event in endurance.enduring(watch)(resource="jobs")] == [1]
+    assert "the watch of jobs has ended" in caplog.text
+
+
+async def test_an_error_of_our_own_ends_the_watch_for_all_to_see() -> None:
+    async def watch(**_: Any) -> AsyncIterator[int]:
+        yield 1
+        raise KeyError("metadata")
+
+    with pytest.raises(KeyError):
+        [event async for event in endurance.enduring(watch)(resource="jobs")]
+
+
+def test_kopfs_own_loop_uses_the_enduring_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "continuous_watch", watching.continuous_watch)
+    endurance.let_watches_endure()
+    once = watching.continuous_watch
+    assert hasattr(once, "enduring")
+    assert "continuous_watch" in watching.infinite_watch.__code__.co_names
+    endurance.let_watches_endure()
+    assert watching.continuous_watch is once
