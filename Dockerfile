@@ -47,10 +47,11 @@ COPY operator ./operator
 RUN python3 -m pip wheel --no-deps --no-build-isolation --no-index --no-cache-dir -w /wheel . \
     && python3 -m pip --python /opt/venv install --no-deps --no-index --no-cache-dir --no-compile /wheel/*.whl \
     && python3 -m compileall -q --invalidation-mode unchecked-hash /opt/venv/lib/python3*/site-packages/yolo_operator
-# Every module must still import (the command line's libraries are not in the image).
+# Every module must still import (the command line's libraries are not in the image; the report needs none of them).
 RUN /opt/venv/bin/python3 -B -c 'import importlib, pkgutil, yolo_operator; \
 names = [module.name for module in pkgutil.walk_packages(yolo_operator.__path__, "yolo_operator.")]; \
-[importlib.import_module(name) for name in names if ".cli" not in name and not name.endswith("__main__")]'
+[importlib.import_module(name) for name in names if ".cli" not in name and not name.endswith("__main__")]; \
+import yolo_operator.cli.workspace_report'
 RUN mkdir /out && cd / \
     && tar -cf - opt/venv/bin/yolo-operator opt/venv/lib/python3*/site-packages/yolo_operator* | tar -xf - -C /out
 

@@ -120,7 +120,7 @@ class JobSimulator:
         for pod in self.cluster.objects(PODS):
             if pod["metadata"].get("deletionTimestamp") and not self._stalls():
                 self._remove_pod(pod)
-        for job in self.cluster.objects(JOBS):
+        for job in self.cluster.objects(JOBS, selector=f"{resource.LABEL_COMPONENT}=stage"):
             if not self._stalls():
                 self._step(job)
         return self._version() != before
@@ -449,7 +449,7 @@ def sha256(text: str) -> str:
 def stage_of(body: Object) -> tuple[str, str]:
     """Stage and variant of a Job or Pod."""
     labels = body["metadata"]["labels"]
-    return labels[resource.LABEL_STAGE], labels.get(resource.LABEL_VARIANT, "")
+    return labels.get(resource.LABEL_STAGE, ""), labels.get(resource.LABEL_VARIANT, "")
 
 
 def owner_of(body: Object) -> str:

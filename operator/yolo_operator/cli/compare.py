@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from yolo_operator.cli.summary import Object, Summary, find, precision, stage_list, summarise, variants
-from yolo_operator.cli.words import duration, size
+from yolo_operator.cli.words import plain, said
 
 Row = dict[str, Any]
 
@@ -82,7 +82,7 @@ def comparison_view(result: dict[str, Any]) -> RenderableType:
     """Two tables; of the results' numbers the best is bold."""
     parts: list[RenderableType] = [Text("What differs in the specs", style="bold"), _table("field", result["experiments"])]
     for row in result["spec"]:
-        _last(parts).add_row(row["name"], *(Text("" if value is None else _said(value)) for value in row["values"]))
+        _last(parts).add_row(row["name"], *(Text("" if value is None else plain(value)) for value in row["values"]))
     if not result["spec"]:
         parts[-1] = Text("nothing", style="dim")
     parts += ["", Text("What came of it", style="bold"), _table("result", result["experiments"])]
@@ -93,19 +93,6 @@ def comparison_view(result: dict[str, Any]) -> RenderableType:
         ]
         _last(parts).add_row(row["name"], *cells)
     return Group(*parts)
-
-
-def said(row: Row, value: Any) -> str:
-    """A result's value, for people."""
-    if value is None:
-        return ""
-    if row.get("unit") == "seconds":
-        return duration(value)
-    return size(value) if row.get("unit") == "bytes" else _said(value)
-
-
-def _said(value: Any) -> str:
-    return f"{value:.5g}" if isinstance(value, float) else str(value)
 
 
 def _best(row: Row) -> float | None:

@@ -15,7 +15,6 @@ import yaml
 
 from yolo_operator.cli import charts
 from yolo_operator.cli.charts import Mark, Series
-from yolo_operator.cli.compare import said
 from yolo_operator.cli.report_style import STYLE
 from yolo_operator.cli.summary import (
     Object,
@@ -28,7 +27,7 @@ from yolo_operator.cli.summary import (
     summarise,
     variants,
 )
-from yolo_operator.cli.words import StageKey, duration, number, outcome_message, size, stage_key, title
+from yolo_operator.cli.words import StageKey, duration, number, outcome_message, said, size, stage_key, title
 
 History = Sequence[Mapping[str, Any]]
 """Rows of a training: epoch, loss, validationLoss, mAP; those that it has."""
@@ -172,6 +171,7 @@ def _curves(histories: Mapping[StageKey, History]) -> str:
         ("Training loss", charts.lines(series("loss"), x_label="epoch", y_label="loss")),
         ("Validation loss", charts.lines(series("validationLoss"), x_label="epoch", y_label="loss")),
         ("mAP on the validation images", charts.lines(series("mAP"), x_label="epoch", y_label="mAP", zero=True)),
+        ("Learning rate", charts.lines(series("learningRate"), x_label="epoch", y_label="learning rate", zero=True)),
     ]
     return _plots(plots)
 
@@ -289,11 +289,19 @@ def _spec(experiment: Object) -> str:
         return ""
     pairs = (metadata.get("labels") or {}).items()
     labels = "".join(f"<li><code>{escape(f'{key}={value}')}</code></li>" for key, value in pairs)
-    image = (spec.get("toolkit") or {}).get("image")
-    said_image = f", toolkit image <code>{escape(image)}</code>" if image else ""
-    facts = f"<p>Generation {metadata.get('generation', '?')}{said_image}</p>"
+    facts = f"<p>Generation {metadata.get('generation', '?')}</p>{_images(experiment)}"
     text = escape(yaml.safe_dump(spec, sort_keys=False, allow_unicode=True))
     return f"{facts}<ul>{labels}</ul><details open><summary>spec</summary><pre>{text}</pre></details>"
+
+
+def _images(experiment: Object) -> str:
+    """What ran in which image, by its digest."""
+    found: dict[str, list[str]] = {}
+    for stage in stage_list(experiment):
+        if stage.get("image"):
+            found.setdefault(stage["image"], []).append(title(stage))
+    rows = [[f"<code>{escape(image)}</code>", escape(", ".join(stages))] for image, stages in found.items()]
+    return _table(("image", "stages"), rows, numbers=range(0)) if rows else ""
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: range) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from yolo_operator.cli.summary import Object
 
 StageKey = tuple[str, str]
@@ -79,3 +82,17 @@ def size(count: float | None) -> str:
 def number(value: float | None, digits: int) -> str:
     """A number, or nothing."""
     return "" if value is None else f"{value:.{digits}f}"
+
+
+def said(row: Mapping[str, Any], value: Any) -> str:
+    """A comparison's value by its row's unit."""
+    if value is None:
+        return ""
+    if row.get("unit") == "seconds":
+        return duration(value)
+    return size(value) if row.get("unit") == "bytes" else plain(value)
+
+
+def plain(value: Any) -> str:
+    """Any value; numbers in five digits."""
+    return f"{value:.5g}" if isinstance(value, float) else str(value)

@@ -13,9 +13,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from yolo_operator.cli.client import ClusterError
+from yolo_operator.cli.gather import recorded_directory
 from yolo_operator.cli.pod import MOUNT, Commands
 from yolo_operator.cli.summary import Object
-from yolo_operator.pipeline.names import stage_directory
 from yolo_operator.pipeline.values import StageKey
 
 _READ = (
@@ -124,7 +124,7 @@ def directory_of(stage: Object) -> str:
     key = StageKey(stage.get("name") or "?", stage.get("variant") or "")
     if not stage.get("digest"):
         raise ClusterError(f"stage {key} has not run yet")
-    return stage_directory("", key, stage["digest"]).lstrip("/")
+    return recorded_directory(stage)
 
 
 def log_path(stage: Object, attempt: int | None = None) -> str:

@@ -134,7 +134,7 @@ def assemble(
     queue = WorkQueue[Key](waited=metrics.queue_waited, worked=metrics.queue_worked)
     recorder = Recorder(cluster, _now)
     runner = runner_manifest(runner_files())
-    reconciler = Reconciler(cluster, cache, recorder, _now, settings.image, runner)
+    reconciler = Reconciler(cluster, cache, recorder, _now, settings.image, runner, reports=settings.reports)
     if settings.limits is not None:
         reconciler.places = places = Places(cache, settings.limits, _now, queue.add)
         registry.register(LimitsCollector(places))

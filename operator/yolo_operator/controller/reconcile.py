@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from yolo_operator.api.pods import DeviceClaim
-from yolo_operator.api.status import Progress, StageState
+from yolo_operator.api.status import Progress, StageState, Status
 from yolo_operator.controller.cache import Cache, ExperimentRow, Key
 from yolo_operator.controller.places import Places
 from yolo_operator.controller.queued import QueueReasons
@@ -23,12 +23,13 @@ from yolo_operator.kube.cluster import CLAIMS, DEVICE_TEMPLATES, EXPERIMENTS, JO
 from yolo_operator.kube.device_claim import template_manifest
 from yolo_operator.kube.errors import ApiError
 from yolo_operator.kube.merge import merge_patch
+from yolo_operator.kube.report_job import report_job
 from yolo_operator.kube.runner_map import ensure_runner
 from yolo_operator.kube.views import controlled_by
 from yolo_operator.pipeline.names import workspace_claim
 from yolo_operator.pipeline.plan import plan
 from yolo_operator.pipeline.stages import LIMIT_REACHED, LIMIT_TOO_LOW
-from yolo_operator.pipeline.summary import notices, refused
+from yolo_operator.pipeline.summary import just_ended, notices, refused
 from yolo_operator.pipeline.values import (
     Action,
     ClaimState,
@@ -70,6 +71,8 @@ class Reconciler:
     operator_image: str
     runner: Object
     """The runner ConfigMap's manifest."""
+    reports: bool = False
+    """Whether an experiment's end lets a Job write the report into its workspace."""
     progress: dict[str, Progress] = field(default_factory=dict)
     """Live progress by `namespace/job`."""
     places: Places | None = None
@@ -127,6 +130,8 @@ class Reconciler:
         if refusal is not None:
             # What was judged in this look is recorded all the same; only the attempts that do not exist are taken back.
             decision = plan(experiment, replace(observed, refused=refusals), self.clock())
+        if self.reports and just_ended(experiment.status, decision.status):
+            await self._write_report(experiment, decision.status)
         if await self._patch_status(row, decision.status.dump()):
             self.recorder.record(experiment, notices(experiment.status, decision.status))
         if refusal is not None:
@@ -223,10 +228,22 @@ class Reconciler:
         await self._ensure_runner(experiment.namespace)
         if (claim := kube_job.device_claim_of(experiment, action)) is not None:
             await self._ensure_device_template(experiment, claim)
-        settings = kube_job.JobSettings(self.operator_image, str(self.runner["metadata"]["name"]))
-        body = await self._create(JOBS, experiment, kube_job.job_manifest(experiment, action, settings))
+        body = await self._create(JOBS, experiment, kube_job.job_manifest(experiment, action, self._job_settings()))
         self.cache.put_job(body, live=True)
         logger.info("%s/%s: stage %s runs as Job %s", experiment.namespace, experiment.name, action.run.key, action.name)
+
+    async def _write_report(self, experiment: Experiment, status: Status) -> None:
+        """Let a Job write it. Nothing waits for the report, so the experiment's end does not fail for it either."""
+        try:
+            await self.cluster.create(JOBS, experiment.namespace, report_job(experiment, status, self._job_settings()))
+        except ApiError as error:
+            if not error.conflict:
+                message = f"no report in the workspace: {error.message}; kubectl yolo report writes one elsewhere"
+                self.recorder.record(experiment, [Notice(EventKind.WARNING, "ReportNotWritten", message[:1024])])
+                logger.warning("%s/%s: %s", experiment.namespace, experiment.name, message)
+
+    def _job_settings(self) -> kube_job.JobSettings:
+        return kube_job.JobSettings(self.operator_image, str(self.runner["metadata"]["name"]))
 
     async def _create(self, kind: Kind, experiment: Experiment, manifest: Object) -> Object:
         """Create it, or take over what an interrupted reconcile has created."""

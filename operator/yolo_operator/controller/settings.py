@@ -45,6 +45,8 @@ class Settings:
     """Whether classes have series of their own."""
     metrics_experiments: int = 200
     """Experiments that have series of their own."""
+    reports: bool = True
+    """Whether a Job writes an ended experiment's report into its workspace."""
     lease: LeaseSettings | None = None
     """The Lease that tells who leads; absent: the only replica."""
     limits: Limits | None = None
@@ -86,6 +88,7 @@ class Settings:
             progress_seconds=_number(environment, "YOLO_OPERATOR_PROGRESS_SECONDS", 5),
             metrics_classes=_switch(environment, "YOLO_OPERATOR_METRICS_CLASSES", default=True),
             metrics_experiments=_number(environment, "YOLO_OPERATOR_METRICS_EXPERIMENTS", 200),
+            reports=_switch(environment, "YOLO_OPERATOR_REPORTS", default=True),
             lease=_lease(environment),
             limits=_limits(environment.get("YOLO_OPERATOR_LIMITS", "")),
             log_level=log_level,

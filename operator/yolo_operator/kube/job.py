@@ -48,7 +48,7 @@ def job_manifest(experiment: Experiment, action: CreateJob, settings: JobSetting
         "metadata": {
             "name": action.name,
             "namespace": experiment.namespace,
-            "labels": {**labels, **_queue_labels(spec)},
+            "labels": {**labels, **queue_labels(spec)},
             "annotations": annotations,
             "ownerReferences": [owner_reference(experiment)],
         },
@@ -93,6 +93,7 @@ def _deadline(spec: Spec, key: StageKey) -> Object:
     return {} if seconds is None else {"activeDeadlineSeconds": seconds}
 
 
-def _queue_labels(spec: Spec) -> dict[str, str]:
+def queue_labels(spec: Spec) -> dict[str, str]:
+    """What puts a Job into Kueue's queue, where the spec names one."""
     labels = {resource.LABEL_QUEUE: spec.queue_name, resource.LABEL_PRIORITY: spec.queue_priority_class}
     return {name: value for name, value in labels.items() if value}

@@ -15,7 +15,7 @@ from yolo_operator.kube import device_claim, weights_pod
 from yolo_operator.kube.cluster import Object
 from yolo_operator.kube.views import CONTAINER
 from yolo_operator.pipeline.graph import stage_override
-from yolo_operator.pipeline.keys import WEIGHTS
+from yolo_operator.pipeline.keys import REPORT, WEIGHTS
 from yolo_operator.pipeline.names import workspace_claim
 from yolo_operator.pipeline.resources import GPU, cpu_limit, gpus_of, run_resources, with_workers
 from yolo_operator.pipeline.values import Adoption, Experiment, StageKey, StageRun
@@ -26,7 +26,12 @@ from yolo_operator.toolkit.invocation import DATASET_MOUNT
 CONFIG_MOUNT = "/etc/yolo-operator"
 RUNNER_MOUNT = "/opt/yolo-operator"
 OWN_USER = 65532
-_OWN_MODULES = {"prepare": "yolo_operator.dataset", "merge": "yolo_operator.dataset", "weights": "yolo_operator.weights"}
+_OWN_MODULES = {
+    "prepare": "yolo_operator.dataset",
+    "merge": "yolo_operator.dataset",
+    "weights": "yolo_operator.weights",
+    "report": "yolo_operator.cli.workspace_report",
+}
 """Python modules of the stages that run in the operator's own image."""
 ADOPTING_MODULE = "yolo_operator.dataset"
 
@@ -75,7 +80,7 @@ def _container(experiment: Experiment, run: StageRun, wanted: Resources, operato
         "imagePullPolicy": "IfNotPresent" if own else spec.toolkit.image_pull_policy.value,
         # `command` replaces the image's entrypoint: TAO's prints a banner and asks for a licence.
         "command": ["python3", *command, instructions],
-        "env": _environment(spec, wanted, own=own) + (weights_pod.environment(spec) if fetches else []),
+        "env": _environment(spec, wanted, own=own, keyed=run.key != REPORT) + (weights_pod.environment(spec) if fetches else []),
         "resources": _resources(wanted),
         "securityContext": _container_security(spec, own=own),
         # Without a report (a broken image, a crash of the runner) the log's end is the next best thing to tell.
@@ -100,12 +105,12 @@ def _resources(wanted: Resources) -> Object:
     return found if wanted.dra is None else {**found, "claims": [{"name": device_claim.NAME}]}
 
 
-def _environment(spec: Spec, wanted: Resources, *, own: bool) -> list[Object]:
+def _environment(spec: Spec, wanted: Resources, *, own: bool, keyed: bool) -> list[Object]:
     values = {"HOME": "/tmp", "PYTHONUNBUFFERED": "1"}  # noqa: S108 - an emptyDir
     if not own:
         values |= {**_gpu_environment(wanted), **_cpu_environment(spec, wanted), **dialect(spec.toolkit.profile).environment}
     environment: list[Object] = [{"name": name, "value": value} for name, value in sorted(values.items())]
-    if (reference := spec.toolkit.encryption_key_secret_ref) is not None:
+    if keyed and (reference := spec.toolkit.encryption_key_secret_ref) is not None:
         # Our own stages have it too, so that a missing Secret is found before anything runs.
         environment.append({"name": KEY_VARIABLE, "valueFrom": {"secretKeyRef": {"name": reference.name, "key": reference.key}}})
     return environment

@@ -15,6 +15,8 @@ EVALUATE_RETRAINED = StageKey("evaluate-retrained")
 EXPORT = StageKey("export")
 EVALUATE_EXPORTED = StageKey("evaluate-exported")
 INFERENCE = StageKey("inference")
+REPORT = StageKey("report")
+"""No stage of the graph: the Job that writes the report into the workspace once the experiment has ended."""
 
 
 def prune_key(threshold: float) -> StageKey:

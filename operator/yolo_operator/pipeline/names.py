@@ -23,6 +23,11 @@ def job_name(experiment: str, key: StageKey, digest: str, attempt: int, place: s
     """The name of a stage's Job: readable in front, unique by the tag over everything that makes the attempt what it is."""
     tag = hashlib.sha256(f"{experiment}/{key.name}/{key.variant}/{digest}/{place}".encode()).hexdigest()[:8]
     tail = f"-{key.slug}-{tag}-{attempt}"
+    return short_name(experiment, tail)
+
+
+def short_name(experiment: str, tail: str) -> str:
+    """A Job's name: the experiment's, cut where it has to be, and what makes it unique."""
     return experiment[: _LONGEST - len(tail)].rstrip("-.") + tail
 
 

@@ -195,6 +195,15 @@ def _condition(
     )
 
 
+def just_ended(before: Status, after: Status) -> bool:
+    """Whether this step ends the experiment, or ends it under another spec; of one in whose workspace something has run.
+
+    One that had ended under an earlier operator is none: an upgrade writes no reports.
+    """
+    ended = after.phase in (Phase.SUCCEEDED, Phase.FAILED) and any(record.attempt for record in after.stages or ())
+    return ended and (before.phase, before.observed_generation) != (after.phase, after.observed_generation)
+
+
 def notices(before: Status, after: Status) -> list[Notice]:
     """The Events that the step from one status to the next is worth."""
     known = {key_of(record): record for record in before.stages or ()}

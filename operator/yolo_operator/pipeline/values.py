@@ -22,13 +22,15 @@ class StageKey(NamedTuple):
 
     @property
     def group(self) -> str:
-        """The field of `spec.stages` that is about it: all evaluations share one."""
+        """The field of `spec.stages` that is about it: all evaluations share one; the report runs as `prepare` does."""
+        if self.name == "report":
+            return "prepare"
         return "evaluate" if self.name.startswith("evaluate") else self.name.replace("-", "_")
 
     @property
     def own(self) -> bool:
         """Whether it is the operator's own: in its image, without a GPU."""
-        return self.name in ("prepare", "weights", "merge")
+        return self.name in ("prepare", "weights", "merge", "report")
 
     @property
     def trains(self) -> bool:

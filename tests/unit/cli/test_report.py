@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from yolo_operator.cli import results
+from yolo_operator.cli import gather, results
 from yolo_operator.cli.client import Cluster, NotThereError
 from yolo_operator.cli.compare import comparison
 from yolo_operator.cli.main import main
@@ -156,12 +156,9 @@ class Files:
     def __init__(self, files: dict[str, bytes]) -> None:
         self._files = files
 
-    def text(self, path: str) -> str:
+    def read(self, path: str) -> list[bytes]:
         if path not in self._files:
             raise NotThereError(f"no {path}")
-        return self._files[path].decode()
-
-    def read(self, path: str) -> list[bytes]:
         return [self._files[path]]
 
     def files(self, path: str) -> dict[str, int]:
@@ -180,7 +177,7 @@ def ran(finished: dict[str, Any]) -> dict[str, Any]:
 FILES = {
     "stages/train-ab12cd34/report.json": json.dumps({"history": HISTORY}).encode(),
     **{f"stages/inference/images_annotated/{number:02}.jpg": JPEG for number in range(20)},
-    "stages/inference/images_annotated/huge.jpg": JPEG + b"x" * results.PICTURE_BYTES,
+    "stages/inference/images_annotated/huge.jpg": JPEG + b"x" * gather.PICTURE_BYTES,
     "stages/inference/images_annotated/notes.txt": b"text",
 }
 
@@ -189,9 +186,9 @@ def test_curves_and_pictures_come_from_the_workspace(ran: dict[str, Any], capsys
     workspace: Any = Files(FILES)
     assert set(results.histories_of(workspace, ran)) == {("train", "")}
     assert "no curve of retrain: no stages/retrain-ab12cd34/report.json" in capsys.readouterr().err
-    names = [picture.name for picture in results.pictures_of(workspace, ran, 5)]
+    names = [picture.name for picture in gather.pictures(workspace, ran, 5)]
     assert names == ["00.jpg", "04.jpg", "08.jpg", "12.jpg", "16.jpg"]
-    assert results.pictures_of(workspace, ran, 0) == []
+    assert gather.pictures(workspace, ran, 0) == []
 
 
 def test_the_command_writes_the_page(ran: dict[str, Any], tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
