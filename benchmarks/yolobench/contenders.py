@@ -28,6 +28,8 @@ from yolobench.plane import ROOT, Plane, Sampler
 
 PATIENCE = 3600.0
 CRD_SECONDS = 30
+SCRAPE_SECONDS = 15
+"""Between looks at the operator's metrics, as a Prometheus would: a page with a thousand experiments costs it CPU."""
 WORKFLOWS = Kind("/apis/argoproj.io/v1alpha1", "workflows")
 
 
@@ -188,8 +190,8 @@ async def ours(plane: Plane, chains: int, at_once: int, out: Path, spec: Callabl
                 await workload.submit(cluster, more)
                 submitted += len(more)
                 sampler.look()
-                await asyncio.sleep(0.5)
-            await sampled(sampler, lambda: operator.ended() >= chains)
+                await asyncio.sleep(SCRAPE_SECONDS if submitted == chains else 2)
+            await sampled(sampler, lambda: operator.ended() >= chains, every=SCRAPE_SECONDS)
             await asyncio.sleep(2)
             sampler.look()
             jobs = [job async for page in cluster.pages(JOBS, workload.NAMESPACE) for job in page.items]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import copy
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -71,10 +71,12 @@ async def _fill(plane: Plane, cluster: KubernetesCluster, present: int, out: Pat
         raise LookupError("the first experiment is gone")
     names = [f"old-{number:05d}" for number in range(present - 1)]
     await workload.submit(cluster, [workload.body(name, workload.chain_spec(name)) for name in names])
+    text = json.dumps(first["status"])
     gate = asyncio.Semaphore(workload.AT_ONCE)
 
     async def finish(name: str) -> None:
-        status = copy.deepcopy(first["status"])
+        # Its own directory and Jobs, so that every record is one of this very experiment.
+        status = json.loads(text.replace("first", name))
         async with gate:
             await cluster.patch(EXPERIMENTS, workload.NAMESPACE, name, {"status": status}, subresource="status")
 

@@ -63,7 +63,10 @@ class Table(Generic[V]):
         return self._rows.get((namespace, name))
 
     def put(self, namespace: str, name: str, row: V, *, live: bool = False) -> bool:
-        """Take it in; false when something at least as new is known. `live`: the API server has just shown that it exists."""
+        """Take it in; whether that was news: nothing at least as new was known, and something differs.
+
+        `live`: the API server has just shown that it exists.
+        """
         if live:
             # It was only out of sight: what a selector hides looks deleted to a watch and to a list.
             self._graves.pop(row.uid, None)
@@ -73,7 +76,7 @@ class Table(Generic[V]):
         if known is not None and known.resource_version >= row.resource_version:
             return False
         self._rows[namespace, name] = row
-        return True
+        return row != known
 
     def remove(self, namespace: str, name: str, uid: str, version: int) -> V | None:
         """Forget it, unless the name belongs to another object by now."""

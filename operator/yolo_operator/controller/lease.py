@@ -18,7 +18,7 @@ from datetime import datetime
 from enum import Enum, auto
 from typing import NamedTuple
 
-from yolo_operator.kube.cluster import LEASES, Cluster, Kind, Object, Page
+from yolo_operator.kube.cluster import LEASES, Change, Cluster, Kind, Object, Page
 from yolo_operator.kube.errors import ApiError
 
 RENEW_PART, RETRY_PART = 2 / 3, 1 / 6
@@ -222,6 +222,11 @@ class Fenced:
 
     def pages(self, kind: Kind, namespace: str | None = None, *, selector: str = "", limit: int = 500) -> AsyncIterator[Page]:
         return self._cluster.pages(kind, namespace, selector=selector, limit=limit)
+
+    def changes(
+        self, kind: Kind, namespace: str | None = None, *, selector: str = "", version: int, seconds: int
+    ) -> AsyncIterator[Change]:
+        return self._cluster.changes(kind, namespace, selector=selector, version=version, seconds=seconds)
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
         return await self._cluster.get(kind, namespace, name)

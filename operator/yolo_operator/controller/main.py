@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import kopf
+import uvloop
 from kubernetes.aio.client import Configuration
 from prometheus_client import CollectorRegistry, ProcessCollector
 
@@ -75,6 +76,7 @@ class Operator:
     settings: Settings
     metrics: OperatorMetrics
     config: Configuration
+    cluster: Cluster
     cache: Cache
     queue: WorkQueue[Key]
     recorder: Recorder
@@ -89,19 +91,19 @@ class Operator:
             return
         logger.info("cache filled: %d experiments, %d jobs", len(self.cache.experiments), len(self.cache.jobs))
         settings = self.settings
+        feed = watch.Feed(self.cache, self.queue, self.metrics)
         background = [
             self.recorder.run(),
             self.synchroniser.run(settings.resync_seconds),
             self.reader.run(time.monotonic),
+            *watch.followers(self.cluster, self.synchroniser, feed, self.metrics),
         ]
         workers = [work(self.queue, self.reconciler, self.metrics) for _ in range(settings.workers)]
         async with _running(background), _running(workers) as tasks:
             # From here on kopf hears the signals; one that came before is in `stop`.
             let_watches_endure()
             await kopf.operator(
-                registry=watch.registry(
-                    self.cache, self.queue, self.metrics, self.config, by_namespace=bool(settings.namespaces)
-                ),
+                registry=watch.registry(feed, self.metrics, self.config, by_namespace=bool(settings.namespaces)),
                 settings=watch.operator_settings(),
                 clusterwide=not settings.namespaces,
                 namespaces=settings.namespaces,
@@ -153,7 +155,7 @@ def assemble(
         budget=settings.progress_requests_per_second,
         interval=metrics.progress_interval,
     )
-    return Operator(settings, metrics, config, cache, queue, recorder, reconciler, synchroniser, reader)
+    return Operator(settings, metrics, config, cluster, cache, queue, recorder, reconciler, synchroniser, reader)
 
 
 async def run(settings: Settings) -> None:
@@ -275,7 +277,8 @@ def main() -> None:
     try:
         settings = Settings.from_environment()
         configure_logging(settings)
-        asyncio.run(run(settings))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(run(settings))
     except (SettingsError, NotReady) as error:
         sys.exit(f"yolo-operator: {error}")
     except LeaseLost as error:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 from yolo_operator.api import resource
 from yolo_operator.controller.cache import Cache, Key
 from yolo_operator.controller.metrics import OperatorMetrics
 from yolo_operator.controller.queue import WorkQueue
-from yolo_operator.kube.cluster import EXPERIMENTS, JOBS, PODS, Cluster, Kind, Object, Page
+from yolo_operator.kube.cluster import EXPERIMENTS, JOBS, PODS, Cluster, Kind, Object
 from yolo_operator.kube.errors import ApiError
 from yolo_operator.kube.runner_map import remove_unused
 
@@ -21,6 +22,14 @@ WATCHED_JOBS = f"{WATCHED},{resource.LABEL_FINAL}!=true"
 """Selector of the Jobs that are watched: not those whose report is recorded."""
 
 logger = logging.getLogger(__name__)
+
+
+class _Taker(NamedTuple):
+    """How a kind is listed and taken in."""
+
+    selector: str
+    put: Callable[[Object], Key | None]
+    sweep: Callable[[set[str], int, Callable[[str], bool]], list[Key]]
 
 
 class Synchroniser:
@@ -37,7 +46,14 @@ class Synchroniser:
         runner_name: str,
     ) -> None:
         self._cluster, self._cache, self._queue, self._metrics = cluster, cache, queue, metrics
-        self._namespaces, self._runner_name = namespaces, runner_name
+        self.namespaces, self._runner_name = namespaces, runner_name
+        self._takers = {
+            JOBS: _Taker(WATCHED_JOBS, cache.put_job, cache.sweep_jobs),
+            PODS: _Taker(WATCHED, cache.put_pod, cache.sweep_pods),
+            EXPERIMENTS: _Taker("", cache.put_experiment, cache.sweep_experiments),
+        }
+        self.versions: dict[tuple[Kind, str | None], int] = {}
+        """Of the last complete lists, by kind and namespace."""
         self.last: float | None = None
         """When it last came through, by the monotonic clock."""
 
@@ -47,11 +63,10 @@ class Synchroniser:
         Raises:
             ApiError: when a list failed; what was taken in so far stays.
         """
-        cache = self._cache
         # Jobs and Pods first: an experiment is never looked at without them.
-        await self._kind(JOBS, WATCHED_JOBS, cache.put_job, cache.sweep_jobs)
-        await self._kind(PODS, WATCHED, cache.put_pod, cache.sweep_pods)
-        await self._kind(EXPERIMENTS, "", cache.put_experiment, cache.sweep_experiments)
+        for kind in (JOBS, PODS, EXPERIMENTS):
+            for namespace in self.namespaces or (None,):
+                self.versions[kind, namespace] = await self.enlist(kind, namespace)
         self.last = time.monotonic()
         self._metrics.last_resync.set(time.time())
 
@@ -65,28 +80,25 @@ class Synchroniser:
             except ApiError as error:
                 logger.warning("the periodic list failed and is tried again in %g s: %s", seconds, error)
 
-    async def _kind(
-        self,
-        kind: Kind,
-        selector: str,
-        put: Callable[[Object], Key | None],
-        sweep: Callable[[set[str], int, Callable[[str], bool]], list[Key]],
-    ) -> None:
-        listed: set[str] = set()
-        for namespace in self._namespaces or (None,):
-            version = 0
-            async for page in self._pages(kind, namespace, selector):
-                version = page.resource_version
-                for body in page.items:
-                    listed.add(body["metadata"]["uid"])
-                    self._enqueue(filter(None, [put(body)]))
-            ghosts = sweep(listed, version, _served(namespace))
-            if ghosts:
-                self._metrics.ghosts.labels(kind.plural).inc(len(ghosts))
-                self._enqueue(ghosts)
+    async def enlist(self, kind: Kind, namespace: str | None) -> int:
+        """List a kind, take it in, forget what is gone; the list's version.
 
-    def _pages(self, kind: Kind, namespace: str | None, selector: str) -> AsyncIterator[Page]:
-        return self._cluster.pages(kind, namespace, selector=selector)
+        Raises:
+            ApiError: when the list failed; what was taken in so far stays.
+        """
+        take = self._takers[kind]
+        listed: set[str] = set()
+        version = 0
+        async for page in self._cluster.pages(kind, namespace, selector=take.selector):
+            version = page.resource_version
+            for body in page.items:
+                listed.add(body["metadata"]["uid"])
+                self._enqueue(filter(None, [take.put(body)]))
+        ghosts = take.sweep(listed, version, _served(namespace))
+        if ghosts:
+            self._metrics.ghosts.labels(kind.plural).inc(len(ghosts))
+            self._enqueue(ghosts)
+        return version
 
     def _enqueue(self, keys: Iterable[Key] | Iterator[Key]) -> None:
         for key in keys:

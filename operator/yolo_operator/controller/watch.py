@@ -1,4 +1,4 @@
-"""kopf's part: authentication, list and watch with their reconnects, signals. Its handlers feed the cache and the queue.
+"""What is watched: experiments by kopf, which also hears the signals; Jobs and Pods by followers. All feed cache and queue.
 
 No change handlers, daemons or timers: they would write annotations and finalizers onto the user's objects, two patches each. The
 storages below store nothing for the same reason, and because their deep copies were half of the cost of an event.
@@ -7,7 +7,7 @@ storages below store nothing for the same reason, and because their deep copies 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import kopf
@@ -15,11 +15,12 @@ from kubernetes.aio.client import Configuration
 
 from yolo_operator.api import resource
 from yolo_operator.controller.cache import Cache, Key
+from yolo_operator.controller.follower import Follower
 from yolo_operator.controller.metrics import Listings, OperatorMetrics
 from yolo_operator.controller.queue import WorkQueue
-from yolo_operator.controller.sync import WATCHED, WATCHED_JOBS
-from yolo_operator.kube.cluster import Object
-from yolo_operator.kube.views import job_view
+from yolo_operator.controller.sync import WATCHED, WATCHED_JOBS, Synchroniser
+from yolo_operator.kube.cluster import JOBS, PODS, Change, Cluster, Kind, Object
+from yolo_operator.pipeline.values import JobView
 
 SETTLE_SECONDS = 1.5
 """How long news wait that decide nothing."""
@@ -68,68 +69,97 @@ def operator_settings() -> kopf.OperatorSettings:
     settings.networking.request_timeout = 30
     settings.watching.server_timeout = 600
     settings.watching.chunk_size = 500
-    settings.watching.label_selectors["batch", "v1", "jobs"] = WATCHED_JOBS
-    settings.watching.label_selectors["v1", "pods"] = WATCHED
     # From the signal on: kopf's own end, work in flight, Events, the Lease. The pod has 30 s.
     settings.process.ultimate_exiting_timeout = 25
     return settings
 
 
-def registry(
-    cache: Cache, queue: WorkQueue[Key], metrics: OperatorMetrics, config: Configuration, *, by_namespace: bool = False
-) -> kopf.OperatorRegistry:
-    """Handlers for experiments, Jobs and Pods. Each is a few dictionary look-ups; none awaits, none raises."""
+class Feed:
+    """What the watches tell goes into the cache, the experiments that it concerns into the queue. Nothing awaits or raises."""
+
+    def __init__(self, cache: Cache, queue: WorkQueue[Key], metrics: OperatorMetrics) -> None:
+        self._cache, self._queue, self._metrics = cache, queue, metrics
+
+    def experiment(self, event: str | None, body: Object) -> None:
+        """A change of an experiment; None: it was listed."""
+        self._count("experiment", event)
+        deleted = event == "DELETED"
+        keys = self._cache.remove_experiment(body) if deleted else [self._cache.put_experiment(body)]
+        for key in filter(None, keys):
+            self._queue.add(key)
+
+    def job(self, change: Change) -> None:
+        """A change of a Job."""
+        self._count("job", change.type)
+        body = change.body
+        if change.type == "DELETED":
+            self._hurry(self._cache.remove_job(body))
+        elif (key := self._cache.put_job(body)) is not None:
+            view = self._cache.jobs.get(key.namespace, body["metadata"]["name"])
+            if view is None or decides(view):
+                self._queue.add(key)
+            else:
+                self._queue.add_after(key, SETTLE_SECONDS)
+
+    def pod(self, change: Change) -> None:
+        """A change of a Pod: how it ended is told by its Job."""
+        self._count("pod", change.type)
+        if change.type == "DELETED":
+            self._hurry(self._cache.remove_pod(change.body))
+        elif (key := self._cache.put_pod(change.body)) is not None:
+            self._queue.add_after(key, SETTLE_SECONDS)
+
+    def _hurry(self, key: Key | None) -> None:
+        if key is not None:
+            self._queue.add(key)
+
+    def _count(self, kind: str, event: str | None) -> None:
+        self._metrics.watch_events.labels(kind, event or "LISTED").inc()
+        self._metrics.last_event.labels(kind).set(time.time())
+
+
+def decides(job: JobView) -> bool:
+    """Whether a Job's news let the experiment go on: that it ended, is going, or is held.
+
+    That its pod was made, or runs, is for people: it waits a moment, and is not written at all when the stage has ended by then.
+    """
+    return job.finished or job.deleting or job.suspended
+
+
+def followers(
+    cluster: Cluster, synchroniser: Synchroniser, feed: Feed, metrics: OperatorMetrics
+) -> list[Coroutine[Any, Any, None]]:
+    """The watches of Jobs and Pods, from where the first list ended."""
+
+    def follow(kind: Kind, selector: str, take: Callable[[Change], None], namespace: str | None) -> Coroutine[Any, Any, None]:
+        async def enlist() -> int:
+            metrics.watch_restarts.labels(kind.plural.removesuffix("s")).inc()
+            return await synchroniser.enlist(kind, namespace)
+
+        version = synchroniser.versions.get((kind, namespace), 0)
+        return Follower(cluster, kind, namespace, selector, take, enlist).run(version)
+
+    kinds = ((JOBS, WATCHED_JOBS, feed.job), (PODS, WATCHED, feed.pod))
+    return [follow(*kind, namespace) for kind in kinds for namespace in synchroniser.namespaces or (None,)]
+
+
+def registry(feed: Feed, metrics: OperatorMetrics, config: Configuration, *, by_namespace: bool = False) -> kopf.OperatorRegistry:
+    """kopf's part: the experiments, and how to log in."""
     handlers, listings = kopf.OperatorRegistry(), Listings()
 
-    def feed(
-        kind: str,
-        put: Callable[[Object], Key | None],
-        remove: Callable[[Object], list[Key]],
-        pressing: Callable[[Object], bool] = lambda _: True,
-    ) -> Callable[..., Any]:
-        async def on_event(event: Any, **_: Any) -> None:
-            body = event["object"]
-            deleted = event["type"] == "DELETED"
-            metrics.watch_events.labels(kind, event["type"] or "LISTED").inc()
-            metrics.last_event.labels(kind).set(time.time())
-            place = body["metadata"]["namespace"] if by_namespace else ""
-            if event["type"] is None and listings.restarted(kind, place, body["metadata"]["uid"]):
-                metrics.watch_restarts.labels(kind).inc()
-            for key in remove(body) if deleted else [put(body)]:
-                if key is not None and (deleted or pressing(body)):
-                    queue.add(key)
-                elif key is not None:
-                    queue.add_after(key, SETTLE_SECONDS)
-
-        return on_event
-
-    def one(remove: Callable[[Object], Key | None]) -> Callable[[Object], list[Key]]:
-        return lambda body: [key for key in [remove(body)] if key is not None]
-
-    kopf.on.event(resource.GROUP, resource.VERSION, resource.PLURAL, id="experiments", registry=handlers)(
-        feed("experiment", cache.put_experiment, cache.remove_experiment)
-    )
-    kopf.on.event("batch", "v1", "jobs", id="jobs", registry=handlers)(
-        feed("job", cache.put_job, one(cache.remove_job), pressing=decides)
-    )
-    kopf.on.event("v1", "pods", id="pods", registry=handlers)(
-        feed("pod", cache.put_pod, one(cache.remove_pod), pressing=lambda _: False)
-    )
+    @kopf.on.event(resource.GROUP, resource.VERSION, resource.PLURAL, id="experiments", registry=handlers)
+    async def on_experiment(event: Any, **_: Any) -> None:
+        body = event["object"]
+        place = body["metadata"]["namespace"] if by_namespace else ""
+        if event["type"] is None and listings.restarted("experiment", place, body["metadata"]["uid"]):
+            metrics.watch_restarts.labels("experiment").inc()
+        feed.experiment(event["type"], body)
 
     @kopf.on.login(registry=handlers)
     async def login(**_: Any) -> kopf.ConnectionInfo:
         return await connection(config)
 
     return handlers
-
-
-def decides(job: Object) -> bool:
-    """Whether a Job's news let the experiment go on: that it ended, is going, or is held.
-
-    That its pod was made, or runs, is for people: it waits a moment, and is not written at all when the stage has ended by then.
-    """
-    view = job_view(job)
-    return view.finished or view.deleting or view.suspended
 
 
 async def connection(config: Configuration) -> kopf.ConnectionInfo:

@@ -43,11 +43,25 @@ class Page(NamedTuple):
     """Of the whole list: the moment it shows."""
 
 
+class Change(NamedTuple):
+    """One line of a watch."""
+
+    type: str
+    """ADDED, MODIFIED, DELETED, or BOOKMARK: only the version is news."""
+    body: Object
+
+
 class Cluster(Protocol):
     """Every method raises `ApiError` when the server refuses or cannot be reached."""
 
     def pages(self, kind: Kind, namespace: str | None = None, *, selector: str = "", limit: int = 500) -> AsyncIterator[Page]:
         """All objects, page by page, as they were at one moment."""
+        ...
+
+    def changes(
+        self, kind: Kind, namespace: str | None = None, *, selector: str = "", version: int, seconds: int
+    ) -> AsyncIterator[Change]:
+        """What changes after a version, for at most so many seconds; status 410 says that the version is too old."""
         ...
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:

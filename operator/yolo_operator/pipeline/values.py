@@ -101,7 +101,8 @@ class JobView:
     digest: str
     attempt: int
     state: JobState
-    resource_version: int = 0
+    resource_version: int = field(default=0, compare=False)
+    """A new one alone is no news."""
     suspended: bool = False
     deleting: bool = False
     final: bool = False
@@ -133,7 +134,8 @@ class PodView:
     """The experiment."""
     phase: str
     created: str
-    resource_version: int = 0
+    resource_version: int = field(default=0, compare=False)
+    """A new one alone is no news."""
     node: str | None = None
     image: str = ""
     """The image that the container runs, with its digest; empty before it has started."""

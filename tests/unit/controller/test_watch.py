@@ -10,7 +10,9 @@ from prometheus_client import CollectorRegistry
 from yolo_operator.api import resource
 from yolo_operator.controller.cache import Cache, Key
 from yolo_operator.controller.metrics import OperatorMetrics
-from yolo_operator.controller.watch import SETTLE_SECONDS, decides, registry
+from yolo_operator.controller.watch import SETTLE_SECONDS, Feed, decides, registry
+from yolo_operator.kube.cluster import Change
+from yolo_operator.kube.views import job_view
 
 from examples import NAME, NAMESPACE, experiment_body
 
@@ -29,14 +31,14 @@ FAILED = {"conditions": [{"type": "Failed", "status": "True"}]}
 
 @pytest.mark.parametrize(("status", "pressing"), [({}, False), ({"active": 1}, False), (ENDED, True), (FAILED, True)])
 def test_only_a_job_that_ended_presses(status: dict[str, Any], pressing: bool) -> None:
-    assert decides(job(**status)) is pressing
+    assert decides(job_view(job(**status))) is pressing
 
 
 def test_a_job_that_is_held_or_goes_presses() -> None:
-    assert decides(job() | {"spec": {"suspend": True}})
+    assert decides(job_view(job() | {"spec": {"suspend": True}}))
     going = job()
     going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
-    assert decides(going)
+    assert decides(job_view(going))
 
 
 class Notes:
@@ -53,21 +55,37 @@ class Notes:
         self.asked.append(("later", key))
 
 
-async def test_every_handler_enqueues_the_experiment() -> None:
+async def test_every_news_enqueues_the_experiment() -> None:
     notes, key = Notes(), Key(NAMESPACE, NAME)
-    handlers = registry(Cache(), notes, OperatorMetrics(CollectorRegistry()), SimpleNamespace())  # type: ignore[arg-type]
-    by_kind = {handler.id: handler.fn for handler in handlers._watching.get_all_handlers()}
+    metrics = OperatorMetrics(CollectorRegistry())
+    feed = Feed(Cache(), notes, metrics)  # type: ignore[arg-type]
+    handlers = registry(feed, metrics, SimpleNamespace())  # type: ignore[arg-type]
+    (experiments,) = [handler.fn for handler in handlers._watching.get_all_handlers()]
     experiment = experiment_body()
     experiment["metadata"] |= {"namespace": NAMESPACE, "uid": "x", "resourceVersion": "1"}
     pod = job(phase="Running")
+    await experiments(event={"type": "ADDED", "object": experiment})
+    assert notes.asked.pop() == ("now", key)
+    running = job(startTime="2026-01-01T00:00:00Z", active=1)
+    running["metadata"]["resourceVersion"] = "2"
     news = [
-        ("experiments", "ADDED", experiment, "now"),
-        ("jobs", "ADDED", job(), "later"),
-        ("pods", "ADDED", pod, "later"),
-        ("pods", "DELETED", pod, "now"),
-        ("jobs", "DELETED", job(), "now"),
+        (feed.job, "ADDED", job(), "later"),
+        (feed.job, "MODIFIED", running, "later"),
+        (feed.pod, "ADDED", pod, "later"),
+        (feed.pod, "DELETED", pod, "now"),
+        (feed.job, "DELETED", running, "now"),
     ]
-    for kind, event, body, when in news:
-        await by_kind[kind](event={"type": event, "object": body})
-        assert notes.asked.pop() == (when, key), (kind, event)
+    for take, event, body, when in news:
+        take(Change(event, body))
+        assert notes.asked.pop() == (when, key), event
     assert not notes.asked
+
+
+async def test_a_new_version_alone_is_no_news() -> None:
+    notes = Notes()
+    feed = Feed(Cache(), notes, OperatorMetrics(CollectorRegistry()))  # type: ignore[arg-type]
+    feed.job(Change("ADDED", job()))
+    again = job(active=1, ready=0)
+    again["metadata"]["resourceVersion"] = "2"
+    feed.job(Change("MODIFIED", again))
+    assert len(notes.asked) == 1
