@@ -17,16 +17,19 @@ from memory_cluster import Change, Clock, Crash, MemoryCluster, Watch, finish
 from prometheus_client import CollectorRegistry
 from yolo_operator.api import resource
 from yolo_operator.controller.cache import Cache, Key
+from yolo_operator.controller.leisure import Leisure
 from yolo_operator.controller.metrics import OperatorMetrics
 from yolo_operator.controller.places import Places
 from yolo_operator.controller.queue import ShutDown
 from yolo_operator.controller.reconcile import NameTaken, Reconciler
 from yolo_operator.controller.recorder import Recorder
 from yolo_operator.controller.sync import WATCHED, WATCHED_JOBS, Synchroniser
+from yolo_operator.controller.tidier import Tidier
 from yolo_operator.controller.worker import work
 from yolo_operator.kube.cluster import CLAIMS, EXPERIMENTS, JOBS, PODS, Object
 from yolo_operator.kube.errors import ApiError
 from yolo_operator.pipeline.limits import Limits
+from yolo_operator.pipeline.values import Experiment, Notice
 
 from examples import NAME, NAMESPACE, experiment_body
 
@@ -100,14 +103,27 @@ class _Watched:
             raise
 
 
+class _Noting(Recorder):
+    """Keeps what was recorded, apart from what is waiting to be written."""
+
+    def __init__(self, cluster: MemoryCluster, clock: Clock) -> None:
+        super().__init__(cluster, clock)
+        self.notices: list[Notice] = []
+
+    def record(self, experiment: Experiment, notices: list[Notice]) -> None:
+        self.notices += notices
+        super().record(experiment, notices)
+
+
 class Operator:
     """One process: it starts with a full list and lives until it is dropped."""
 
     def __init__(self, cluster: MemoryCluster, clock: Clock, limits: Limits | None = None) -> None:
         self.cluster = cluster
         self.cache, self.queue = Cache(), StepQueue(clock)
-        self.recorder = Recorder(cluster, clock)
-        self.reconciler = Reconciler(cluster, self.cache, self.recorder, clock, OPERATOR_IMAGE, RUNNER)
+        self.recorder = _Noting(cluster, clock)
+        self.tidier = Tidier(cluster, self.cache, Leisure(lambda: False))
+        self.reconciler = Reconciler(cluster, self.cache, self.recorder, self.tidier, clock, OPERATOR_IMAGE, RUNNER)
         if limits is not None:
             self.reconciler.places = Places(self.cache, limits, clock, self.queue.add)
         self._watched = _Watched(self.reconciler)
@@ -150,6 +166,8 @@ class Operator:
         finish(work(self.queue, self._watched, self._metrics))  # type: ignore[arg-type]
         if self._watched.bugs:
             raise self._watched.bugs[0]
+        while self.tidier.waiting:
+            finish(self.tidier.write_one())
 
     def stop(self) -> None:
         """The process is gone."""
@@ -285,8 +303,7 @@ class World:
 
     def reasons(self) -> list[str]:
         """Reasons of the Events that were recorded by this process, in order."""
-        recorded = list(self.operator.recorder._backlog._queue)  # type: ignore[attr-defined]
-        return [body["reason"] for body in recorded]
+        return [notice.reason for notice in self.operator.recorder.notices]
 
 
 _TIMES = {"createTime", "startTime", "finishTime", "retryTime", "completionTime", "lastTransitionTime", "time"}

@@ -26,6 +26,7 @@ from yolo_operator.controller.cache import Cache, Key
 from yolo_operator.controller.checks import NotReady, check_cluster
 from yolo_operator.controller.endurance import let_watches_endure
 from yolo_operator.controller.lease import Elector, Fenced, LeaseLost
+from yolo_operator.controller.leisure import Leisure
 from yolo_operator.controller.metrics import LimitsCollector, OperatorMetrics, StateCollector
 from yolo_operator.controller.patience import Patient, patiently
 from yolo_operator.controller.places import Places
@@ -35,6 +36,7 @@ from yolo_operator.controller.reconcile import Reconciler
 from yolo_operator.controller.recorder import Recorder
 from yolo_operator.controller.settings import Settings, SettingsError
 from yolo_operator.controller.sync import Synchroniser
+from yolo_operator.controller.tidier import Tidier
 from yolo_operator.controller.worker import work
 from yolo_operator.kube.client import KubernetesCluster, configuration
 from yolo_operator.kube.cluster import Cluster
@@ -94,6 +96,7 @@ class Operator:
         feed = watch.Feed(self.cache, self.queue, self.metrics)
         background = [
             self.recorder.run(),
+            self.reconciler.tidier.run(),
             self.synchroniser.run(settings.resync_seconds),
             self.reader.run(time.monotonic),
             *watch.followers(self.cluster, self.synchroniser, feed, self.metrics),
@@ -134,9 +137,10 @@ def assemble(
     """Put the parts together."""
     cache = Cache()
     queue = WorkQueue[Key](waited=metrics.queue_waited, worked=metrics.queue_worked)
-    recorder = Recorder(cluster, _now)
+    leisure = Leisure(lambda: queue.depth > 0 or queue.busy > 0)
+    recorder, tidier = Recorder(cluster, _now, leisure), Tidier(cluster, cache, leisure)
     runner = runner_manifest(runner_files())
-    reconciler = Reconciler(cluster, cache, recorder, _now, settings.image, runner, reports=settings.reports)
+    reconciler = Reconciler(cluster, cache, recorder, tidier, _now, settings.image, runner, reports=settings.reports)
     if settings.limits is not None:
         reconciler.places = places = Places(cache, settings.limits, _now, queue.add)
         registry.register(LimitsCollector(places))

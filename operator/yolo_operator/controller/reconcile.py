@@ -17,6 +17,7 @@ from yolo_operator.controller.places import Places
 from yolo_operator.controller.queued import QueueReasons
 from yolo_operator.controller.recorder import Recorder
 from yolo_operator.controller.sources import MISSING_SECONDS, SourceError, Sources
+from yolo_operator.controller.tidier import Tidier
 from yolo_operator.kube import job as kube_job
 from yolo_operator.kube.claim import claim_manifest
 from yolo_operator.kube.cluster import CLAIMS, DEVICE_TEMPLATES, EXPERIMENTS, JOBS, PODS, Cluster, Kind, Object
@@ -67,6 +68,7 @@ class Reconciler:
     cluster: Cluster
     cache: Cache
     recorder: Recorder
+    tidier: Tidier
     clock: Callable[[], datetime]
     operator_image: str
     runner: Object
@@ -215,12 +217,7 @@ class Reconciler:
                 # Foreground: the Job stays visible until its pods are gone, so that no two attempts write side by side.
                 await self.cluster.delete(JOBS, experiment.namespace, action.name, uid=action.uid, foreground=True)
             case MarkFinal():
-                patch = kube_job.final_patch(experiment.spec)
-                try:
-                    self.cache.put_job(await self.cluster.patch(JOBS, experiment.namespace, action.name, patch))
-                except ApiError as error:
-                    if not error.not_found:
-                        raise
+                self.tidier.add(experiment.namespace, action.name, kube_job.final_patch(experiment.spec))
             case EnsureClaim():
                 await self._create(CLAIMS, experiment, claim_manifest(experiment, action.name))
 

@@ -14,6 +14,9 @@ from yolo_operator.kube.errors import ApiError
 AWAY_DELAY = 15.0
 """Longest delay in seconds while the API server does not answer at all: no key is to blame, and all wait for its return."""
 
+FOLLOW_SECONDS = 2.0
+"""From a status that was written to the look at what follows from it."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -51,8 +54,9 @@ async def _look(queue: WorkQueue[Key], reconciler: Reconciler, key: Key) -> None
     if again is not None:
         queue.add_after(key, again)
     if _version(reconciler, key) != version:
-        # The status that was just written may ask for more: finished Jobs are relabelled after their report is in it.
-        queue.add(key)
+        # The status that was just written may ask for more: finished Jobs are let go after their report is in it. Nobody waits
+        # for that, and what comes meanwhile makes one look of the two.
+        queue.add_after(key, FOLLOW_SECONDS)
 
 
 def _version(reconciler: Reconciler, key: Key) -> int | None:

@@ -351,7 +351,9 @@ def _retrained_map(walk: _Walk, name: str) -> float | None:
 
 
 def _next_look(walk: _Walk, now: datetime) -> float | None:
-    """Seconds until the next retry is due."""
+    """Seconds until the next retry is due; none when a stage was sent back, for its readers wait."""
+    if walk.unsettled:
+        return 0.0
     due = [
         times.seconds_between(times.to_text(now), record.retry_time)
         for record in walk.records.values()

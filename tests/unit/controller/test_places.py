@@ -106,6 +106,9 @@ def test_a_place_is_free_soon_after_an_end_without_looking_at_everybody() -> Non
     for number in range(20):
         apply(world, "red", f"e{number:02}")
     world.until(lambda: phases(world)["Queued"] == 19)
+    for _ in range(4):
+        # Each is looked at once more after its status was written.
+        world.round()
     looks: Counter[Key] = Counter()
     reconcile = world.operator._watched.reconcile
 

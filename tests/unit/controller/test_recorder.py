@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
+import pytest
 from memory_cluster import Clock, MemoryCluster
+from yolo_operator.controller.leisure import Leisure
 from yolo_operator.controller.recorder import BURST, REFILL_SECONDS, Recorder, event
 from yolo_operator.kube.cluster import EVENTS, Object
 from yolo_operator.kube.errors import ApiError
@@ -107,3 +109,52 @@ def test_names_are_objects_names_and_messages_bounded() -> None:
     assert len(body["message"]) == 1024
     assert body["metadata"]["name"] != event(experiment(), NOTICE, Clock()())["metadata"]["name"]
     assert event(experiment(), NOTICE, Clock()())["metadata"]["name"].startswith(NAME)
+
+
+async def test_what_waits_together_becomes_one_event() -> None:
+    clock = Clock()
+    cluster = MemoryCluster(clock)
+    recorder = Recorder(cluster, clock)
+    for stage in ("prepare", "anchors"):
+        recorder.record(experiment(), [Notice(EventKind.NORMAL, "StageSucceeded", f"stage {stage}: done")])
+        clock.advance(5)
+    recorder.record(experiment(), [Notice(EventKind.WARNING, "StageSucceeded", "of another kind")])
+    await written(recorder)
+    both, other = sorted(events(cluster), key=lambda body: body["firstTimestamp"])
+    assert (both["message"], both["count"]) == ("stage prepare: done; stage anchors: done", 1)
+    assert both["firstTimestamp"] < both["lastTimestamp"]
+    assert other["message"] == "of another kind"
+
+
+async def test_what_does_not_fit_into_one_event_becomes_another() -> None:
+    clock = Clock()
+    cluster = MemoryCluster(clock)
+    recorder = Recorder(cluster, clock)
+    long = [letter * 600 for letter in "abcd"]
+    recorder.record(experiment(), [Notice(EventKind.NORMAL, "StageSucceeded", text) for text in long])
+    await written(recorder)
+    assert sorted(body["message"] for body in events(cluster)) == long
+
+
+async def test_events_wait_while_something_presses_and_not_at_the_end() -> None:
+    clock, slept = Clock(), 0.0
+    cluster = MemoryCluster(clock)
+
+    async def sleep(seconds: float) -> None:
+        nonlocal slept
+        slept += seconds
+        await asyncio.sleep(0)
+
+    recorder = Recorder(cluster, clock, Leisure(lambda: slept < 0.4, sleep))
+    recorder.record(experiment(), [NOTICE])
+    task = asyncio.create_task(recorder.run())
+    for _ in range(30):
+        await asyncio.sleep(0)
+    assert len(events(cluster)) == 1
+    assert slept == pytest.approx(0.4, abs=0.06)
+    recorder._leisure.presses = lambda: True
+    recorder.record(experiment(), [Notice(EventKind.NORMAL, "Last", "")])
+    await asyncio.wait_for(recorder.drain(), 5)
+    task.cancel()
+    assert len(events(cluster)) == 2
+    assert slept < 0.6

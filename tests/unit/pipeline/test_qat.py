@@ -10,7 +10,7 @@ from yolo_operator.api import resource
 from yolo_operator.api.spec import parse_spec
 from yolo_operator.kube.cluster import JOBS
 from yolo_operator.pipeline.foreseen import foreseen
-from yolo_operator.pipeline.values import StageKey
+from yolo_operator.pipeline.values import EventKind, Notice, StageKey
 from yolo_operator.toolkit.dialects import dialect
 
 from examples import NAMESPACE, tao_spec, whole_spec
@@ -18,9 +18,8 @@ from examples import NAMESPACE, tao_spec, whole_spec
 RETRAIN = {"numEpochs": 6, "regularizer": {"type": "NO_REG"}}
 
 
-def told(world: World, reason: str) -> list[dict[str, Any]]:
-    recorded = list(world.operator.recorder._backlog._queue)  # type: ignore[attr-defined]
-    return [event for event in recorded if event["reason"] == reason]
+def told(world: World, reason: str) -> list[Notice]:
+    return [notice for notice in world.operator.recorder.notices if notice.reason == reason]
 
 
 def texts(world: World) -> dict[str, str]:
@@ -41,7 +40,7 @@ def test_what_a_toolkit_ignores_is_said_before_the_training_begins() -> None:
     assert "tao-3.21.11 ignores enableQat on a pruned model" in warning["message"]
     assert "qat: FromTrain" in warning["message"]
     (event,) = told(world, "QatIgnored")
-    assert event["type"] == "Warning"
+    assert event.kind is EventKind.WARNING
 
 
 def test_it_is_no_error_and_said_once() -> None:

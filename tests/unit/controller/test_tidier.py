@@ -1,0 +1,66 @@
+"""Finished Jobs are let go in the background, once each; what fails is asked for again by the next look."""
+
+from __future__ import annotations
+
+import pytest
+from memory_cluster import Clock, MemoryCluster
+from world import World
+from yolo_operator.api import resource
+from yolo_operator.controller.cache import Cache
+from yolo_operator.controller.leisure import LONGEST_WAIT, STEP, Leisure
+from yolo_operator.controller.tidier import TRIES, Tidier
+from yolo_operator.kube.cluster import JOBS
+from yolo_operator.kube.errors import ApiError
+
+from examples import NAMESPACE, small_spec
+
+PATCH = {"metadata": {"labels": {resource.LABEL_FINAL: "true"}}}
+
+
+def tidier(cluster: MemoryCluster) -> Tidier:
+    return Tidier(cluster, Cache(), Leisure(lambda: False))
+
+
+async def test_a_job_is_patched_once_and_known_by_its_new_label() -> None:
+    world = World(small_spec()).rest()
+    names = {job["metadata"]["name"] for job in world.cluster.objects(JOBS)}
+    patches = [r for r in world.cluster.requests if (r.verb, r.resource) == ("patch", "jobs")]
+    assert sorted(request.name for request in patches) == sorted(names)
+    assert all(job.final for job in world.operator.cache.jobs)
+
+
+async def test_a_job_that_is_gone_is_let_go_already() -> None:
+    cluster = MemoryCluster(Clock())
+    one = tidier(cluster)
+    one.add(NAMESPACE, "gone", PATCH)
+    one.add(NAMESPACE, "gone", PATCH)
+    assert one.waiting == 1
+    assert await one.write_one()
+    assert one.waiting == 0
+
+
+async def test_what_fails_is_tried_again_a_bounded_number_of_times() -> None:
+    cluster, refusals = MemoryCluster(Clock()), 0
+
+    def refuse(request: object) -> None:
+        nonlocal refusals
+        refusals += 1
+        raise ApiError(503, "ServiceUnavailable", "later")
+
+    cluster.on_request = refuse
+    one = tidier(cluster)
+    one.add(NAMESPACE, "held", PATCH)
+    while one.waiting:
+        assert not await one.write_one()
+    assert refusals == TRIES
+
+
+async def test_under_a_load_that_never_ends_it_waits_a_second() -> None:
+    slept = 0.0
+
+    async def sleep(seconds: float) -> None:
+        nonlocal slept
+        slept += seconds
+
+    await Leisure(lambda: True, sleep).come()
+    assert slept == pytest.approx(LONGEST_WAIT, abs=STEP)
