@@ -8,19 +8,24 @@ from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
+import orjson
 from pydantic import ValidationError
 
 from yolo_operator.api import resource
 from yolo_operator.api.spec import Spec
+from yolo_operator.api.status import Phase
+from yolo_operator.api.workspace import Workspace
 from yolo_operator.kube.cluster import Object
 from yolo_operator.kube.views import experiment_of, job_view, pod_view, resource_version
 from yolo_operator.pipeline.names import workspace_claim
 from yolo_operator.pipeline.values import Experiment, JobView, Observed, PodView, Source
 
+ENDED = (Phase.SUCCEEDED.value, Phase.FAILED.value)
 GRAVES = 10_000
 """Deleted objects that are remembered, so that an old list cannot raise them."""
 
@@ -159,29 +164,79 @@ def _discard(index: dict[Directory, set[str]], place: Directory, name: str) -> N
         del index[place]
 
 
+class Parsed(NamedTuple):
+    """What an experiment's object says."""
+
+    status: dict[str, Any]
+    experiment: Experiment | None
+    """None: it was stored under other rules than this operator's."""
+    problem: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class ExperimentRow:
-    """An experiment, parsed, or why it could not be."""
+    """An experiment. One that has ended is kept as text and read when it is asked for, which is seldom: a tenth of the memory."""
 
     key: Key
     uid: str
     resource_version: int
     generation: int
     created: str
-    status: dict[str, Any]
-    experiment: Experiment | None
-    problem: str = ""
+    content: Parsed | bytes = field(repr=False)
+    phase: str
+    m_ap: float | None
+    directory: Directory | None
+    """Where its workspace is; None when its spec cannot be read."""
     name_label: str = ""
     """Its label app.kubernetes.io/name: experiments that share it are compared with each other."""
 
     @property
-    def directory(self) -> Directory | None:
-        """Where its workspace is; None when its spec cannot be read."""
-        if self.experiment is None:
-            return None
-        workspace = self.experiment.spec.workspace
-        path = PurePosixPath(workspace.sub_path or "")
-        return Directory(self.key.namespace, workspace_claim(self.key.name, workspace), path.parts)
+    def parsed(self) -> Parsed:
+        """What it says."""
+        return _thawed(self.content) if isinstance(self.content, bytes) else self.content
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """The recorded status, as the API has it."""
+        return self.parsed.status
+
+    @property
+    def experiment(self) -> Experiment | None:
+        """The experiment, unless its spec cannot be read."""
+        return self.parsed.experiment
+
+    @property
+    def problem(self) -> str:
+        """Why it cannot."""
+        return self.parsed.problem
+
+
+THAWED = 256
+"""Ended experiments that are kept as objects, too: those that metrics show."""
+
+
+@lru_cache(maxsize=THAWED)
+def _thawed(content: bytes) -> Parsed:
+    return _parse(orjson.loads(content))
+
+
+def _parse(body: Object, spec: Spec | None = None) -> Parsed:
+    status = body.get("status") or {}
+    try:
+        return Parsed(status, experiment_of(body, spec))
+    except ValidationError as error:
+        first = error.errors()[0]
+        return Parsed(status, None, f"spec.{'.'.join(str(part) for part in first['loc'])}: {first['msg']}")
+
+
+def _frozen(body: Object) -> bytes:
+    """What is needed of an object, as text."""
+    meta = body["metadata"]
+    kept = {name: meta[name] for name in ("namespace", "name", "uid", "generation", "annotations") if name in meta}
+    kept["annotations"] = {
+        name: text for name, text in (meta.get("annotations") or {}).items() if name.startswith(resource.GROUP)
+    }
+    return orjson.dumps({"metadata": kept, "spec": body.get("spec") or {}, "status": body.get("status") or {}})
 
 
 class Cache:
@@ -335,32 +390,42 @@ class Cache:
 
 
 def _experiment_row(body: Object, known: ExperimentRow | None) -> ExperimentRow:
-    meta = body["metadata"]
+    meta, status = body["metadata"], body.get("status") or {}
     generation = int(meta.get("generation") or 0)
-    experiment, problem = None, ""
-    try:
+    phase = str(status.get("phase") or Phase.PENDING.value)
+    precision = status.get("mAP")
+    if phase in ENDED:
+        content: Parsed | bytes = _frozen(body)
+    else:
         # A status write leaves the generation: the spec that is parsed already serves on.
-        experiment = experiment_of(body, _known_spec(known, meta["uid"], generation))
-    except ValidationError as error:
-        first = error.errors()[0]
-        problem = f"spec.{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+        content = _parse(body, _known_spec(known, meta["uid"], generation))
+    readable = isinstance(content, bytes) or content.experiment is not None
     return ExperimentRow(
         key=Key(meta["namespace"], meta["name"]),
         uid=meta["uid"],
         resource_version=resource_version(body),
         generation=generation,
         created=meta.get("creationTimestamp") or "",
-        status=body.get("status") or {},
-        experiment=experiment,
-        problem=problem,
+        content=content,
+        phase=phase,
+        m_ap=float(precision) if isinstance(precision, int | float) else None,
+        directory=_directory(meta["namespace"], meta["name"], body.get("spec") or {}) if readable else None,
         name_label=str((meta.get("labels") or {}).get(resource.LABEL_NAME) or ""),
     )
 
 
-def _known_spec(known: ExperimentRow | None, uid: str, generation: int) -> Spec | None:
-    if known is None or known.experiment is None or known.uid != uid or known.generation != generation:
+def _directory(namespace: str, name: str, spec: Object) -> Directory | None:
+    try:
+        workspace = Workspace.model_validate(spec.get("workspace"))
+    except ValidationError:
         return None
-    return known.experiment.spec
+    return Directory(namespace, workspace_claim(name, workspace), PurePosixPath(workspace.sub_path or "").parts)
+
+
+def _known_spec(known: ExperimentRow | None, uid: str, generation: int) -> Spec | None:
+    if known is None or isinstance(known.content, bytes) or known.uid != uid or known.generation != generation:
+        return None
+    return known.content.experiment.spec if known.content.experiment is not None else None
 
 
 def _forget(views: Iterable[JobView | PodView], index: dict[Key, set[str]]) -> list[Key]:

@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 from yolo_operator.api.spec import Spec
 from yolo_operator.api.status import ConditionType, Phase, Progress, StageState, StageStatus
 from yolo_operator.controller import families
-from yolo_operator.controller.cache import Cache, ExperimentRow
+from yolo_operator.controller.cache import ENDED, Cache, ExperimentRow
 from yolo_operator.controller.families import Family
 from yolo_operator.controller.progress import LiveProgress
 from yolo_operator.pipeline import times
@@ -25,7 +25,6 @@ LIMIT = 200
 """Experiments that have series of their own, unless the settings say otherwise: some 180 series each."""
 CLASSES = 80
 """Classes of a stage that have series, first names first: as many as COCO has."""
-_ENDED = (Phase.SUCCEEDED.value, Phase.FAILED.value)
 _CONDITIONS = frozenset(kind.value for kind in ConditionType)
 
 Numbers = dict[Family, float | int | None]
@@ -61,7 +60,7 @@ class ExperimentCollector(Collector):
         shown, now = rows[: self._limit], self._clock()
         self._gpus = {row.uid: self._gpus[row.uid] for row in shown if row.uid in self._gpus}
         found = _Families()
-        for (namespace, phase), number in sorted(Tally((row.key.namespace, _phase(row)) for row in rows).items()):
+        for (namespace, phase), number in sorted(Tally((row.key.namespace, row.phase) for row in rows).items()):
             found.add(families.EXPERIMENTS, (namespace, phase), number)
         found.add(families.OMITTED, (), len(rows) - len(shown))
         previous = _previous(rows)
@@ -122,12 +121,8 @@ class _Families:
             self.all[family].add_metric(labels, float(value))
 
 
-def _phase(row: ExperimentRow) -> str:
-    return str(row.status.get("phase") or Phase.PENDING.value)
-
-
 def _worth(row: ExperimentRow) -> tuple[bool, str, str, str]:
-    return _phase(row) not in _ENDED, row.created, row.key.namespace, row.key.name
+    return row.phase not in ENDED, row.created, row.key.namespace, row.key.name
 
 
 def _stages(row: ExperimentRow) -> list[StageStatus]:
@@ -142,15 +137,14 @@ def _previous(rows: list[ExperimentRow]) -> dict[str, float]:
         series = row.key.namespace, row.name_label
         if series in last:
             found[row.uid] = last[series]
-        precision = row.status.get("mAP")
-        if _phase(row) == Phase.SUCCEEDED.value and isinstance(precision, int | float):
-            last[series] = float(precision)
+        if row.phase == Phase.SUCCEEDED.value and row.m_ap is not None:
+            last[series] = row.m_ap
     return found
 
 
 def _experiment(found: _Families, row: ExperimentRow, previous: float | None) -> None:
     labels, status = (row.key.namespace, row.key.name), row.status
-    found.add(families.PHASE, (*labels, _phase(row)), 1)
+    found.add(families.PHASE, (*labels, row.phase), 1)
     for condition in status.get("conditions") or ():
         if condition.get("type") in _CONDITIONS:
             found.add(families.CONDITION, (*labels, condition["type"]), condition.get("status") == "True")

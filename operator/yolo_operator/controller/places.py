@@ -256,7 +256,7 @@ class Places:
 
 def _goes_on(row: ExperimentRow, jobs: list[JobView]) -> bool:
     """Whether it has started and not ended, though nothing of it runs just now."""
-    phase = row.status.get("phase") or Phase.PENDING
+    phase = row.phase
     if phase == Phase.RUNNING:
         return True
     # Its first Job has ended, and the one that was to write that down was stopped before it could.

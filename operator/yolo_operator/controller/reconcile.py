@@ -28,7 +28,7 @@ from yolo_operator.kube.report_job import report_job
 from yolo_operator.kube.runner_map import ensure_runner
 from yolo_operator.kube.views import controlled_by
 from yolo_operator.pipeline.names import workspace_claim
-from yolo_operator.pipeline.plan import plan
+from yolo_operator.pipeline.plan import at_rest, plan
 from yolo_operator.pipeline.stages import LIMIT_REACHED, LIMIT_TOO_LOW
 from yolo_operator.pipeline.summary import just_ended, notices, refused
 from yolo_operator.pipeline.values import (
@@ -108,6 +108,8 @@ class Reconciler:
         if row.experiment is None:
             await self._patch_status(row, refused(row.status, row.generation, "InvalidSpec", row.problem, self.clock()))
             return None
+        if self._sources.interval(row.experiment) is None and self._at_rest(row, row.experiment):
+            return None
         try:
             experiment = await self._sources.whole(row.experiment)
         except SourceError as error:
@@ -166,6 +168,12 @@ class Reconciler:
             self._sources.interval(experiment),
         ]
         return min((seconds for seconds in wanted if seconds is not None), default=None)
+
+    def _at_rest(self, row: ExperimentRow, experiment: Experiment) -> bool:
+        """Whether nothing is to do; a status that was not understood in all its parts is written anew."""
+        if not at_rest(experiment, self.cache.observed(row)):
+            return False
+        return not merge_patch(row.status, experiment.status.dump())
 
     async def _decide(self, row: ExperimentRow, experiment: Experiment) -> tuple[Plan, Observed]:
         """A plan that rests on nothing that a live look could disprove, and what it was made from."""

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from yolo_operator.api.resource import ANNOTATION_CANCEL
 from yolo_operator.api.spec import Spec
-from yolo_operator.api.status import Chosen, GateStatus, StageState, StageStatus, VariantStatus
+from yolo_operator.api.status import Chosen, GateStatus, Phase, StageState, StageStatus, VariantStatus
 from yolo_operator.api.toolkit import SecretKeyRef
 from yolo_operator.pipeline import gates, graph, memo, stages, times
 from yolo_operator.pipeline.choice import Variant, misfit, pareto
@@ -91,6 +91,23 @@ def plan(experiment: Experiment, observed: Observed, now: datetime) -> Plan:
         actions=(*actions, *walk.actions),
         confirm=tuple(walk.confirm),
         requeue_seconds=_next_look(walk, now),
+    )
+
+
+def at_rest(experiment: Experiment, observed: Observed) -> bool:
+    """Whether a look can lead to nothing: all is done, for this very spec, nothing of it is left and nothing else is asked for.
+
+    `plan` would come to the same, from the digests of all stages; after a restart most experiments are like this.
+    """
+    status = experiment.status
+    return (
+        status.phase is Phase.SUCCEEDED
+        and status.observed_generation == experiment.generation
+        and not observed.jobs
+        and not (experiment.rerun or experiment.cancel_token)
+        and experiment.retry_token == (status.retry or "")
+        and _at_its_place(experiment) is experiment
+        and not any("rerun" in (record.parts or {}) for record in status.stages or ())
     )
 
 

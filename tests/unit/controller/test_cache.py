@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from world import World
 from yolo_operator.api import resource
-from yolo_operator.controller.cache import GRAVES, Cache, Key, Table
-from yolo_operator.kube.cluster import Object
+from yolo_operator.controller.cache import GRAVES, Cache, Directory, Key, Table
+from yolo_operator.kube.cluster import EXPERIMENTS, Object
+from yolo_operator.kube.views import experiment_of
 from yolo_operator.pipeline.values import Experiment
 
-from examples import NAMESPACE, experiment_body, small_spec
+from examples import NAME, NAMESPACE, experiment_body, small_spec, whole_spec
 
 KEY = Key(NAMESPACE, "plates")
 
@@ -252,3 +253,25 @@ def test_ghosts_go_with_the_next_full_list() -> None:
     assert len(world.operator.cache.pods) > 0
     world.operator.resync()
     assert len(world.operator.cache.pods) == 0
+
+
+def test_an_experiment_that_has_ended_is_kept_as_text_and_reads_the_same() -> None:
+    world = World(whole_spec()).rest()
+    row = world.operator.cache.experiments.get(NAMESPACE, NAME)
+    stored = world.cluster.peek(EXPERIMENTS, NAMESPACE, NAME)
+    assert row is not None
+    assert stored is not None
+    assert isinstance(row.content, bytes)
+    assert row.status == stored["status"]
+    assert row.experiment == experiment_of(stored)
+    assert (row.phase, row.m_ap) == ("Succeeded", stored["status"]["mAP"])
+    assert row.directory == Directory(NAMESPACE, "data", ())
+
+
+def test_an_ended_one_that_cannot_be_read_tells_why() -> None:
+    cache = Cache()
+    cache.put_experiment({**body(5, maxParallel=0), "status": {"phase": "Succeeded"}})
+    row = cache.experiments.get(*KEY)
+    assert row is not None
+    assert row.experiment is None
+    assert row.problem.startswith("spec.maxParallel: ")
