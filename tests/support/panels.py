@@ -155,12 +155,13 @@ def _legend(labels: dict[str, str], ref: str) -> str:
     return " ".join(shown) or ref
 
 
-def picture(html: Path) -> Path | None:
-    """A PNG of a page beside it, where there is a Chromium."""
+def picture(html: Path, *, dark: bool = False, height: int = 5200) -> Path | None:
+    """A PNG of a page beside it, as wide as a laptop's screen, where there is a Chromium."""
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if browser is None:
         return None
-    target = html.with_suffix(".png")
-    command = [browser, "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1366,5200"]
+    target = html.with_name(f"{html.stem}{'-dark' if dark else ''}.png")
+    command = [browser, "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--window-size=1366,{height}"]
+    command.append(f"--blink-settings=preferredColorScheme={0 if dark else 1}")
     subprocess.run([*command, f"--screenshot={target}", html.as_uri()], check=True, capture_output=True, timeout=120)
     return target

@@ -136,19 +136,41 @@ class Cluster:
                     found[stage_key(stage)] = progress
         return found
 
+    def log_stream(self, job: str) -> Iterator[bytes] | None:
+        """What the running pod of a Job has said and says, until its container ends; none when no pod of it runs."""
+        with _explained(f"the pod of {job} is gone"):
+            found = self._running_pod(job)
+            if found is None:
+                return None
+            answer = self._core.read_namespaced_pod_log(
+                found[0], self.namespace, container=found[1], follow=True, _preload_content=False,
+                _request_timeout=(_CONNECT_SECONDS, None),
+            )  # fmt: skip
+        return _pieces(answer)
+
+    def _running_pod(self, job: str) -> tuple[str, str] | None:
+        """Pod and container."""
+        selector = f"batch.kubernetes.io/job-name={job}"
+        pods = self._core.list_namespaced_pod(self.namespace, label_selector=selector, _request_timeout=(2, 4)).items
+        running = [pod for pod in pods if pod.status.phase == "Running"]
+        return (running[-1].metadata.name, running[-1].spec.containers[0].name) if running else None
+
     def _log_tail(self, job: str) -> str:
         if job not in self._pods:
-            selector = f"batch.kubernetes.io/job-name={job}"
-            pods = self._core.list_namespaced_pod(self.namespace, label_selector=selector, _request_timeout=(2, 4)).items
-            running = [pod for pod in pods if pod.status.phase == "Running"]
-            if not running:
+            found = self._running_pod(job)
+            if found is None:
                 return ""
-            self._pods[job] = (running[-1].metadata.name, running[-1].spec.containers[0].name)
+            self._pods[job] = found
         name, container = self._pods[job]
         tail: str = self._core.read_namespaced_pod_log(
             name, self.namespace, container=container, tail_lines=_LOG_LINES, _request_timeout=(2, 4)
         )
         return tail
+
+
+def _pieces(answer: Any) -> Iterator[bytes]:
+    with _explained("the log is gone"):
+        yield from answer.stream(1 << 16)
 
 
 class ChangedError(ClusterError):

@@ -51,16 +51,20 @@ def chosen_stage(experiment: Object, wanted: str | None) -> Object:
 @click.argument("name")
 @click.option("--stage", metavar="STAGE[=VARIANT]", help="Default: the running, the failed or the last one.")
 @click.option("--attempt", type=click.IntRange(min=1), help="Default: the last.")
+@click.option("-f", "--follow", is_flag=True, help="Of a running stage: go on until it ends.")
 @image_option
 @cluster_options
-def logs(name: str, stage: str | None, attempt: int | None, image: str | None, **where: str | None) -> None:
+def logs(name: str, stage: str | None, attempt: int | None, follow: bool, image: str | None, **where: str | None) -> None:
     """Print all that a stage said, also when its pod is gone: the log is in the workspace.
 
-    A pod that mounts the workspace read-only reads it, and is deleted afterwards.
+    A pod that mounts the workspace read-only reads it, and is deleted afterwards. With --follow what a running stage says comes
+    from its own pod as it is said; of a stage that does not run, the log is printed as without.
     """
     cluster = Cluster(**where)
     experiment = cluster.get(name)
     chosen = chosen_stage(experiment, stage)
+    if follow and attempt in (None, chosen.get("attempt")) and _followed(cluster, chosen):
+        return
     path = log_path(chosen, attempt)
     click.echo(f"# {title(chosen)}: {path}", err=True)
     with WorkspacePod(cluster.namespace, experiment, image) as pod:
@@ -71,6 +75,23 @@ def logs(name: str, stage: str | None, attempt: int | None, image: str | None, *
         except NotThereError as error:
             tries = chosen.get("attempt") or 0
             raise ClusterError(f"{title(chosen)} left no log of that attempt (it had {tries}): {error}") from error
+
+
+def _followed(cluster: Cluster, stage: Object) -> bool:
+    """Print what a stage's pod says until it ends; false when none of it runs."""
+    stream = cluster.log_stream(stage["job"]) if stage.get("job") else None
+    if stream is None:
+        return False
+    click.echo(f"# {title(stage)}: its pod", err=True)
+    rest = b""
+    for piece in stream:
+        *lines, rest = (rest + piece).split(b"\n")
+        # The runner's words to the operator.
+        sys.stdout.buffer.writelines(line + b"\n" for line in lines if not line.startswith(b'{"yoloProgress"'))
+        sys.stdout.buffer.flush()
+    sys.stdout.buffer.write(rest)
+    sys.stdout.buffer.flush()
+    return True
 
 
 def chosen_artifacts(experiment: Object, wanted: str) -> list[tuple[Object, Object]]:

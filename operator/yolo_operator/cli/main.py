@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import click
 import yaml
 from rich.console import Console
 from rich.live import Live
+from rich.text import Text
 
 from yolo_operator.cli import control, files, results, tables, view
 from yolo_operator.cli.client import Cluster, ClusterError
@@ -44,15 +48,17 @@ def main() -> None:
 
 @main.command()
 @click.argument("name")
+@output_option
 @cluster_options
-def watch(name: str, **where: str | None) -> None:
-    """Follow an experiment until it ends.
+def watch(name: str, output: str, **where: str | None) -> None:
+    """Follow an experiment until it ends; with -o json a line, with -o yaml a document of its status at each change.
 
     The exit code is 0 when it is complete, 1 when it failed, needs a person, or was deleted.
     """
     cluster = Cluster(**where)
     console = Console()
-    follow = _watch_screen if console.is_terminal else _watch_lines
+    lines = {"json": _as_json, "yaml": _as_yaml}.get(output)
+    follow = partial(_watch_values, say=lines) if lines else _watch_screen if console.is_terminal else _watch_lines
     try:
         last = follow(cluster, name, console)
     except KeyboardInterrupt:
@@ -95,6 +101,29 @@ def _watch_lines(cluster: Cluster, name: str, _: Console) -> Object | None:
     return None
 
 
+def _watch_values(cluster: Cluster, name: str, _: Console, *, say: Callable[[Object], str]) -> Object | None:
+    """One value a change, for programs."""
+    before = None
+    for experiment in cluster.follow(name, 60):
+        if experiment is None:
+            return None
+        said = say(view.current_status(experiment, {}))
+        if said != before:
+            click.echo(said)
+        before = said
+        if outcome(experiment):
+            return experiment
+    return None
+
+
+def _as_json(value: Object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _as_yaml(value: Object) -> str:
+    return "---\n" + yaml.safe_dump(value, sort_keys=False, allow_unicode=True).rstrip("\n")
+
+
 @main.command()
 @click.argument("name")
 @output_option
@@ -134,16 +163,22 @@ def summary(name: str, output: str, **where: str | None) -> None:
 
 @main.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
-def validate(files: tuple[Path, ...]) -> None:
+@output_option
+def validate(files: tuple[Path, ...], output: str) -> None:
     """Check experiments in YAML files (- for standard input) without a cluster.
 
     Other kinds in them are left alone. The exit code is 0 when all are valid, 1 when one is not, 2 when a file can't be read or
     there is no experiment in any.
     """
-    codes = [_validate_one(str(file), document) for file in files for document in _experiments_of(file)]
-    if not codes:
+    found = [_validated(str(file), document) for file in files for document in _experiments_of(file)]
+    if output == "table":
+        for row in found:
+            _say(row)
+    else:
+        emit(found, output, Text)
+    if not found:
         click.echo("No YoloExperiment in the files given.", err=True)
-    sys.exit(max(codes, default=2))
+    sys.exit(max((0 if row["valid"] else 1 for row in found), default=2))
 
 
 def _experiments_of(file: Path) -> list[Object]:
@@ -154,14 +189,16 @@ def _experiments_of(file: Path) -> list[Object]:
         sys.exit(2)
 
 
-def _validate_one(file: str, document: Object) -> int:
-    name = (document.get("metadata") or {}).get("name", "?")
-    found = problems(document)
-    for problem in found:
-        click.echo(f"{file}: {name}: {problem}", err=True)
-    if not found:
-        click.echo(f"{file}: {name}: valid")
-    return 1 if found else 0
+def _validated(file: str, document: Object) -> dict[str, Any]:
+    name, found = (document.get("metadata") or {}).get("name", "?"), problems(document)
+    return {"file": file, "name": name, "valid": not found, "problems": list(found)}
+
+
+def _say(row: dict[str, Any]) -> None:
+    for problem in row["problems"]:
+        click.echo(f"{row['file']}: {row['name']}: {problem}", err=True)
+    if row["valid"]:
+        click.echo(f"{row['file']}: {row['name']}: valid")
 
 
 for command in (*control.COMMANDS, *files.COMMANDS, *results.COMMANDS, import_, render_command):

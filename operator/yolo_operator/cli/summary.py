@@ -30,14 +30,21 @@ def summarise(experiment: Object) -> Summary:
         "seconds": seconds_between(status.get("startTime"), status.get("completionTime")),
         "stages": stages,
         "chosen": (status.get("chosen") or {}).get("variant"),
+        "variants": [_variant(entry) for entry in status.get("variants") or []],
+        "gates": [{name: entry.get(name) for name in ("name", "open", "message")} for entry in status.get("gates") or []],
         "rounds": [_round(entry) for entry in status.get("rounds") or []],
         "export": _export(experiment, stages),
     }
 
 
 def variants(summary: Summary) -> list[Summary]:
-    """One entry a pruning threshold: variant, parameterRatio, bytes, mAP (before retraining), chosen; in ascending order."""
+    """One entry a pruning threshold, in ascending order: variant, parameterRatio, bytes, mAP (before retraining), chosen.
+
+    Once the sweep is decided also pareto (no other one beats it), fits (prune.select), message (which bound it is beyond) and
+    retrainedMAP; null before.
+    """
     rows = []
+    decided = {entry["name"]: entry for entry in summary["variants"]}
     for pruned in (stage for stage in summary["stages"] if stage["name"] == "prune"):
         variant = pruned["variant"]
         evaluated = find(summary["stages"], "evaluate-pruned", variant) or {}
@@ -48,6 +55,7 @@ def variants(summary: Summary) -> list[Summary]:
                 "bytes": pruned["bytes"],
                 "mAP": (evaluated.get("metrics") or {}).get("mAP"),
                 "chosen": variant == summary["chosen"],
+                **{name: (decided.get(variant) or {}).get(name) for name in ("pareto", "fits", "message", "retrainedMAP")},
             }
         )
     return sorted(rows, key=lambda row: (len(row["variant"]), row["variant"]))
@@ -115,10 +123,16 @@ def _stage(stage: Object) -> Summary:
         "state": stage.get("state"),
         "seconds": seconds_between(stage.get("startTime"), stage.get("finishTime")),
         "attempts": stage.get("attempt", 0),
+        "why": stage.get("why"),
         "metrics": {"mAP": metrics.get("mAP"), "AP": metrics.get("AP") or {}},
         "parameterRatio": metrics.get("parameterRatio"),
         "bytes": (main_artifact(stage) or {}).get("bytes"),
     }
+
+
+def _variant(entry: Object) -> Summary:
+    names = ("name", "parameterRatio", "mAP", "bytes", "pareto", "fits", "message", "retrainedMAP")
+    return {name: entry.get(name) for name in names}
 
 
 def _round(entry: Object) -> Summary:

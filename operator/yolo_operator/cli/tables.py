@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from yolo_operator.cli.summary import Object, Summary, parse_time, precision, variants
-from yolo_operator.cli.words import LOOK, PHASE_STYLE, duration, number, size, title
+from yolo_operator.cli.words import LOOK, PHASE_STYLE, duration, number, reason_to_run, size, title
 
 
 def list_row(experiment: Object, now: datetime) -> Summary:
@@ -63,6 +63,8 @@ def summary_view(summary: Summary) -> RenderableType:
         parts += _titled("Average precision by class", _precision_table(precisions))
     if rows := variants(summary):
         parts += _titled("Pruned variants", _variant_table(rows))
+    if summary["gates"]:
+        parts += _titled("Gates", _gate_table(summary["gates"]))
     if summary["rounds"]:
         parts += _titled("Pseudo-label rounds", _round_table(summary["rounds"]))
     if exported := summary["export"]:
@@ -77,6 +79,7 @@ def _titled(title: str, table: Table) -> list[RenderableType]:
 
 def _stage_table(stages: list[Summary]) -> Table:
     table = _table("stage", "state", "seconds", "attempts", "mAP", "size", numbers=4)
+    table.add_column("why", overflow="fold")
     for stage in stages:
         symbol, style = LOOK.get(stage["state"], ("?", ""))
         table.add_row(
@@ -86,6 +89,7 @@ def _stage_table(stages: list[Summary]) -> Table:
             str(stage["attempts"]),
             number(stage["metrics"]["mAP"], 4),
             size(stage["bytes"]),
+            reason_to_run(stage),
         )
     return table
 
@@ -101,11 +105,23 @@ def _precision_table(precisions: dict[str, dict[str, float]]) -> Table:
 
 
 def _variant_table(rows: list[Summary]) -> Table:
-    table = _table("threshold", "parameter ratio", "size", "mAP before retraining", numbers=3)
-    table.add_column()
+    table = _table("threshold", "parameter ratio", "size", "mAP before retraining", "after", numbers=4)
+    for name in ("Pareto", "within bounds", ""):
+        table.add_column(name)
     for row in rows:
-        numbers = (number(row["parameterRatio"], 3), size(row["bytes"]), number(row["mAP"], 5))
-        table.add_row(row["variant"], *numbers, "◀ chosen" if row["chosen"] else "", style="bold green" if row["chosen"] else "")
+        numbers = (number(row["parameterRatio"], 3), size(row["bytes"]), number(row["mAP"], 5), number(row["retrainedMAP"], 5))
+        fits = "" if row["fits"] is None else "yes" if row["fits"] else f"no: {row['message']}" if row["message"] else "no"
+        pareto = "" if row["pareto"] is None else "yes" if row["pareto"] else "beaten"
+        said = "◀ chosen" if row["chosen"] else ""
+        table.add_row(row["variant"], *numbers, pareto, fits, said, style="bold green" if row["chosen"] else "")
+    return table
+
+
+def _gate_table(gates: list[Summary]) -> Table:
+    table = _table("gate", "verdict", "numbers", numbers=0)
+    for gate in gates:
+        verdict = Text("✔ open", style="green") if gate["open"] else Text("✘ closed", style="bold red")
+        table.add_row(gate["name"], verdict, gate["message"] or "")
     return table
 
 

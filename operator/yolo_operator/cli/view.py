@@ -12,7 +12,17 @@ from rich.table import Table
 from rich.text import Text
 
 from yolo_operator.cli.summary import Object, parse_time, stage_list
-from yolo_operator.cli.words import LOOK, PHASE_STYLE, StageKey, duration, outcome, outcome_message, stage_key, title
+from yolo_operator.cli.words import (
+    LOOK,
+    PHASE_STYLE,
+    StageKey,
+    duration,
+    outcome,
+    outcome_message,
+    reason_to_run,
+    stage_key,
+    title,
+)
 
 Live = Mapping[StageKey, Mapping[str, Any]]
 """Progress by stage, newer than the status: the last line that the stage's runner printed."""
@@ -39,8 +49,8 @@ def experiment_view(experiment: Object, now: datetime, live: Live | None = None)
     """The whole experiment: a headline, one row a stage, and what people should know."""
     parts: list[RenderableType] = [_headline(experiment, now)]
     if stage_list(experiment):
-        chosen = ((experiment.get("status") or {}).get("chosen") or {}).get("variant")
-        parts.append(_stage_table(stage_list(experiment), now, live or {}, chosen))
+        parts.append(_stage_table(experiment, now, live or {}))
+    parts.extend(_gates(experiment))
     parts.extend(_notes(experiment))
     return Group(*parts)
 
@@ -75,7 +85,9 @@ def _headline(experiment: Object, now: datetime) -> Text:
     return line
 
 
-def _stage_table(stages: list[Object], now: datetime, live: Live, chosen: str | None) -> Table:
+def _stage_table(experiment: Object, now: datetime, live: Live) -> Table:
+    status = experiment.get("status") or {}
+    chosen, sweep = (status.get("chosen") or {}).get("variant"), {row.get("name"): row for row in status.get("variants") or []}
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("STAGE", no_wrap=True)
     table.add_column("STATE", no_wrap=True)
@@ -83,8 +95,9 @@ def _stage_table(stages: list[Object], now: datetime, live: Live, chosen: str | 
     for name in ("EPOCH", "LOSS", "mAP", "TIME", "ETA"):
         table.add_column(name, justify="right", no_wrap=True, min_width=6)
     table.add_column("", no_wrap=True)
-    for stage in stages:
-        table.add_row(*_stage_row(stage, now, live.get(stage_key(stage))), _remark(stage, chosen))
+    for stage in stage_list(experiment):
+        remark = _remark(stage, chosen, sweep.get(stage.get("variant")) if stage.get("name") == "prune" else None)
+        table.add_row(*_stage_row(stage, now, live.get(stage_key(stage))), remark)
     return table
 
 
@@ -107,19 +120,23 @@ def _stage_row(stage: Object, now: datetime, live: Mapping[str, Any] | None) -> 
     ]
 
 
-def _remark(stage: Object, chosen: str | None) -> Text:
-    """What is particular about a stage: what pruning left, and what was there already."""
+def _remark(stage: Object, chosen: str | None, variant: Object | None) -> Text:
+    """What is particular about a stage: what pruning left, why it ran again, and what was there already."""
     remark = Text(style="dim")
     if (ratio := (stage.get("metrics") or {}).get("parameterRatio")) is not None:
         remark.append(f"{ratio:.3f} of the parameters ")
     if (labels := (stage.get("metrics") or {}).get("labels")) is not None:
         remark.append(f"{labels} labels ")
-    if stage.get("reused"):
+    if why := reason_to_run(stage):
+        remark.append(f"{why} ")
+    elif stage.get("reused"):
         remark.append("reused ")
     if stage.get("resumedFromEpoch"):
         remark.append(f"resumed from epoch {stage['resumedFromEpoch']} ")
     if stage.get("name") == "prune" and chosen and stage.get("variant") == chosen:
         remark.append("◀ chosen", style="bold green")
+    elif variant is not None:
+        remark.append("beyond the bounds " * (variant.get("fits") is False) + "beaten" * (variant.get("pareto") is False))
     return remark
 
 
@@ -129,6 +146,14 @@ def _bar(state: str, done: float | None) -> RenderableType:
     if state in ("Succeeded", "Failed") and done is not None:
         return ProgressBar(total=100, completed=done, width=BAR, finished_style="green" if state == "Succeeded" else "red")
     return ""
+
+
+def _gates(experiment: Object) -> Iterable[RenderableType]:
+    for gate in (experiment.get("status") or {}).get("gates") or []:
+        is_open = bool(gate.get("open"))
+        words = f"gate {gate.get('name')}: {'open' if is_open else 'closed'}"
+        said = f"{words}: {gate['message']}" if gate.get("message") else words
+        yield Text(f"✔ {said}" if is_open else f"✘ {said}", style="green" if is_open else "bold red")
 
 
 def _notes(experiment: Object) -> Iterable[RenderableType]:

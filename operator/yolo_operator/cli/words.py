@@ -56,6 +56,12 @@ def title(stage: Object) -> str:
     return f"{name} {variant}".rstrip()
 
 
+def reason_to_run(stage: Mapping[str, Any]) -> str:
+    """Why a stage ran again, or did not have to; nothing of one that ran because it was new."""
+    why = str(stage.get("why") or "")
+    return "" if why == "new" else why
+
+
 def duration(seconds: float | None) -> str:
     """Seconds as people say them: 42s, 3m12s, 2h05m."""
     if seconds is None:

@@ -332,3 +332,29 @@ def test_fetch(at_hand: Path, ran: dict[str, Any], tmp_path: Path) -> None:
 def test_no_such_file_is_told_apart(workspace: Workspace) -> None:
     with pytest.raises(NotThereError):
         workspace.text("stages/none.log")
+
+
+def test_following_a_running_stage(at_hand: Path, ran: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def stream(_: Cluster, job: str) -> Iterator[bytes]:
+        asked.append(job)
+        return iter([b'Epoch 1/2\n{"yoloPro', b'gress":{"epoch":1}}\nEpo', b"ch 2/2\nend"])
+
+    monkeypatch.setattr(Cluster, "log_stream", stream)
+    ran["status"]["stages"][2] |= {"state": "Running", "job": "plates-train-1"}
+    result = CliRunner().invoke(main, ["logs", "plates", "--follow"])
+    assert (result.exit_code, result.stdout) == (0, "Epoch 1/2\nEpoch 2/2\nend")
+    assert asked == ["plates-train-1"]
+
+
+def test_following_a_stage_whose_pod_has_ended_prints_its_log(
+    at_hand: Path, ran: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Cluster, "log_stream", lambda *_: None)
+    ran["status"]["stages"][2] |= {"state": "Running", "job": "plates-train-1"}
+    log = at_hand / log_path(ran["status"]["stages"][2])
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text("all of it\n")
+    result = CliRunner().invoke(main, ["logs", "plates", "-f"])
+    assert (result.exit_code, result.stdout) == (0, "all of it\n")

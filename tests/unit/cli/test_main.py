@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from click.testing import CliRunner
+from yolo_operator.cli.client import Cluster
 from yolo_operator.cli.main import main
 
 VALID = """
@@ -67,6 +71,26 @@ def test_the_message_has_the_fields_path(tmp_path: Path, old: str, new: str, sai
     code, output = validate(tmp_path, VALID.replace(old, new))
     assert code == 1
     assert said in output
+
+
+def test_the_verdicts_as_data(tmp_path: Path) -> None:
+    file = tmp_path / "e.yaml"
+    file.write_text(VALID + "---\n" + VALID.replace("format: darknet", "format: coco"))
+    result = CliRunner().invoke(main, ["validate", str(file), "-o", "json"])
+    good, bad = json.loads(result.stdout)
+    assert (result.exit_code, good["valid"], good["problems"], bad["valid"]) == (1, True, [], False)
+    assert "spec.dataset.format" in bad["problems"][0]
+
+
+def test_each_change_as_data(finished: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    running = {**finished, "status": {**finished["status"], "phase": "Running", "conditions": []}}
+    monkeypatch.setattr(Cluster, "__init__", lambda self, **_: None)
+    monkeypatch.setattr(Cluster, "follow", lambda *_: iter([running, running, finished]))
+    for output, load in (("json", json.loads), ("yaml", yaml.safe_load)):
+        result = CliRunner().invoke(main, ["watch", "plates", "-o", output])
+        values = result.stdout.split("---\n")[1:] if output == "yaml" else result.stdout.splitlines()
+        assert [load(text)["phase"] for text in values] == ["Running", "Succeeded"]
+        assert result.exit_code == 0
 
 
 def test_files_that_hold_no_experiment(tmp_path: Path) -> None:

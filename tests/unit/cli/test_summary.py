@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
+from io import StringIO
 from typing import Any
 
 import pytest
+from rich.console import Console
 from yolo_operator.cli.summary import find, precision, summarise, variants
+from yolo_operator.cli.tables import summary_view
+from yolo_operator.cli.view import experiment_view
 
 
 def test_it_is_taken_from_the_object(finished: dict[str, Any]) -> None:
@@ -36,7 +41,8 @@ def test_variants_are_in_ascending_order_with_the_chosen_one_marked(finished: di
     rows = variants(summarise(finished))
     assert [row["variant"] for row in rows] == ["0.1", "0.5", "0.7"]
     assert [row["chosen"] for row in rows] == [False, True, False]
-    assert rows[2] == {"variant": "0.7", "parameterRatio": 0.27, "bytes": 270, "mAP": 0.4535, "chosen": False}
+    assert rows[2].items() >= {"variant": "0.7", "parameterRatio": 0.27, "bytes": 270, "mAP": 0.4535, "chosen": False}.items()
+    assert (rows[2]["pareto"], rows[2]["fits"]) == (None, None), "not decided yet"
 
 
 def test_precision_is_after_training_retraining_and_export(finished: dict[str, Any]) -> None:
@@ -95,3 +101,24 @@ def test_an_object_of_another_version_has_a_summary_too(odd: dict[str, Any]) -> 
     json.dumps(result)
     variants(result)
     precision(result)
+
+
+def test_the_sweeps_verdicts_gates_and_why_a_stage_ran_again(finished: dict[str, Any]) -> None:
+    sweep = {"name": "0.7", "parameterRatio": 0.27, "mAP": 0.4535, "bytes": 270, "pareto": False, "fits": False}
+    finished["status"] |= {
+        "variants": [sweep | {"message": "mAP fell by 0.4543"}],
+        "gates": [{"name": "train", "open": True, "message": "mAP 0.9078 of 0.8"}, {"name": "export", "open": False}],
+    }
+    finished["status"]["stages"][2]["why"] = "inputs changed: experiment spec"
+    finished["status"]["stages"][3]["why"] = "new"
+    summary = summarise(finished)
+    assert [row["fits"] for row in variants(summary)] == [None, None, False]
+    assert [stage["why"] for stage in summary["stages"][2:4]] == ["inputs changed: experiment spec", "new"]
+    console = Console(width=200, record=True, file=StringIO())
+    console.print(summary_view(summary))
+    console.print(experiment_view(finished, datetime(2026, 1, 1, tzinfo=UTC)))
+    text = console.export_text()
+    for said in ("no: mAP fell by 0.4543", "✘ closed", "gate export: closed", "gate train: open: mAP 0.9078 of 0.8", "beaten"):
+        assert said in text
+    assert text.count("inputs changed: experiment spec") == 2
+    assert "new" not in text.split()
