@@ -409,17 +409,21 @@ def _experiment_row(body: Object, known: ExperimentRow | None) -> ExperimentRow:
         content=content,
         phase=phase,
         m_ap=float(precision) if isinstance(precision, int | float) else None,
-        directory=_directory(meta["namespace"], meta["name"], body.get("spec") or {}) if readable else None,
+        directory=_directory_of(body, known) if readable else None,
         name_label=str((meta.get("labels") or {}).get(resource.LABEL_NAME) or ""),
     )
 
 
-def _directory(namespace: str, name: str, spec: Object) -> Directory | None:
+def _directory_of(body: Object, known: ExperimentRow | None) -> Directory | None:
+    meta = body["metadata"]
+    if known is not None and (known.uid, known.generation) == (meta["uid"], int(meta.get("generation") or 0)):
+        return known.directory
     try:
-        workspace = Workspace.model_validate(spec.get("workspace"))
+        workspace = Workspace.model_validate((body.get("spec") or {}).get("workspace"))
     except ValidationError:
         return None
-    return Directory(namespace, workspace_claim(name, workspace), PurePosixPath(workspace.sub_path or "").parts)
+    parts = PurePosixPath(workspace.sub_path or "").parts
+    return Directory(meta["namespace"], workspace_claim(meta["name"], workspace), parts)
 
 
 def _known_spec(known: ExperimentRow | None, uid: str, generation: int) -> Spec | None:

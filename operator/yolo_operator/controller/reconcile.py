@@ -108,7 +108,7 @@ class Reconciler:
         if row.experiment is None:
             await self._patch_status(row, refused(row.status, row.generation, "InvalidSpec", row.problem, self.clock()))
             return None
-        if self._sources.interval(row.experiment) is None and self._at_rest(row, row.experiment):
+        if self._sources.interval(row.experiment) is None and await self._rests(row, row.experiment):
             return None
         try:
             experiment = await self._sources.whole(row.experiment)
@@ -169,11 +169,14 @@ class Reconciler:
         ]
         return min((seconds for seconds in wanted if seconds is not None), default=None)
 
-    def _at_rest(self, row: ExperimentRow, experiment: Experiment) -> bool:
-        """Whether nothing is to do; a status that was not understood in all its parts is written anew."""
-        if not at_rest(experiment, self.cache.observed(row)):
+    async def _rests(self, row: ExperimentRow, experiment: Experiment) -> bool:
+        """Whether there is nothing to plan; a status that was not understood in all its parts is written anew."""
+        ends = at_rest(experiment, self.cache.observed(row))
+        if ends is None or merge_patch(row.status, experiment.status.dump()):
             return False
-        return not merge_patch(row.status, experiment.status.dump())
+        for action in ends:
+            await self._execute(experiment, action)
+        return True
 
     async def _decide(self, row: ExperimentRow, experiment: Experiment) -> tuple[Plan, Observed]:
         """A plan that rests on nothing that a live look could disprove, and what it was made from."""

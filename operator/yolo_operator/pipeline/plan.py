@@ -94,21 +94,22 @@ def plan(experiment: Experiment, observed: Observed, now: datetime) -> Plan:
     )
 
 
-def at_rest(experiment: Experiment, observed: Observed) -> bool:
-    """Whether a look can lead to nothing: all is done, for this very spec, nothing of it is left and nothing else is asked for.
+def at_rest(experiment: Experiment, observed: Observed) -> tuple[MarkFinal, ...] | None:
+    """Whether all is done, for this very spec, nothing of it runs and nothing else is asked for: the Jobs to let go, or None.
 
     `plan` would come to the same, from the digests of all stages; after a restart most experiments are like this.
     """
     status = experiment.status
-    return (
+    done = (
         status.phase is Phase.SUCCEEDED
         and status.observed_generation == experiment.generation
-        and not observed.jobs
+        and all(job.finished for job in observed.jobs)
         and not (experiment.rerun or experiment.cancel_token)
         and experiment.retry_token == (status.retry or "")
         and _at_its_place(experiment) is experiment
         and not any("rerun" in (record.parts or {}) for record in status.stages or ())
     )
+    return tuple(MarkFinal(job.name) for job in observed.jobs if not (job.final or job.deleting)) if done else None
 
 
 def _admission(experiment: Experiment, observed: Observed) -> tuple[Ending | None, list[Action]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from yolo_operator.kube.cluster import EXPERIMENTS, JOBS
 from yolo_operator.kube.views import experiment_of
 from yolo_operator.pipeline import memo, plan
 from yolo_operator.pipeline.plan import at_rest
-from yolo_operator.pipeline.values import Observed
+from yolo_operator.pipeline.values import JobState, MarkFinal, Observed
 
 from examples import NAME, NAMESPACE, small_spec, whole_spec
 
@@ -47,10 +48,11 @@ def test_whenever_it_is_at_rest_a_whole_plan_finds_nothing_either(spec: dict[str
         if row is None or row.experiment is None:
             return
         observed = world.operator.cache.observed(row)
-        if at_rest(row.experiment, observed):
+        if (ends := at_rest(row.experiment, observed)) is not None:
             rested += 1
             found = plan.plan(row.experiment, observed, world.clock())
-            assert (found.status, found.actions, found.confirm) == (row.experiment.status, (), ())
+            assert (found.status, found.confirm) == (row.experiment.status, ())
+            assert sorted(found.actions, key=str) == sorted(ends, key=str)
 
     world.after_round = look
     world.rest()
@@ -72,11 +74,11 @@ def test_what_a_user_asks_for_ends_the_rest(change: dict[str, Any]) -> None:
     world = forget_jobs(World(small_spec()).rest())
     body = world.cluster.peek(EXPERIMENTS, NAMESPACE, NAME)
     assert body is not None
-    assert at_rest(experiment_of(body), Observed())
+    assert at_rest(experiment_of(body), Observed()) == ()
     world.edit(change)
     body = world.cluster.peek(EXPERIMENTS, NAMESPACE, NAME)
     assert body is not None
-    assert not at_rest(experiment_of(body), Observed())
+    assert at_rest(experiment_of(body), Observed()) is None
 
 
 def test_a_rerun_that_is_taken_back_is_looked_at() -> None:
@@ -86,10 +88,10 @@ def test_a_rerun_that_is_taken_back_is_looked_at() -> None:
     world.edit({"metadata": {"annotations": {resource.ANNOTATION_RERUN: None}}})
     body = world.cluster.peek(EXPERIMENTS, NAMESPACE, NAME)
     assert body is not None
-    assert not at_rest(experiment_of(body), Observed())
+    assert at_rest(experiment_of(body), Observed()) is None
 
 
-def test_a_job_that_is_left_ends_it() -> None:
+def test_jobs_that_are_left_are_let_go_and_one_that_runs_ends_the_rest() -> None:
     world = World(small_spec())
     world.until(lambda: len(world.operator.cache.jobs) > 0)
     left = tuple(world.operator.cache.jobs)
@@ -97,5 +99,6 @@ def test_a_job_that_is_left_ends_it() -> None:
     row = world.operator.cache.experiments.get(NAMESPACE, NAME)
     assert row is not None
     assert row.experiment is not None
-    assert at_rest(row.experiment, Observed())
-    assert not at_rest(row.experiment, Observed(jobs=left))
+    ended = tuple(replace(job, state=JobState.COMPLETE) for job in left)
+    assert at_rest(row.experiment, Observed(jobs=ended)) == tuple(MarkFinal(job.name) for job in left)
+    assert at_rest(row.experiment, Observed(jobs=left)) is None
