@@ -33,6 +33,7 @@ LANGUAGES = {".yaml": "yaml", ".yml": "yaml", ".lua": "lua", ".py": "python", ".
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds a page for each file of the repository that a page refers to, and for what those refer to."""
     known: set[str] = set()
+    named = str(config.nav)
     pages = [(f"{DOCS}/{file.src_uri}", file.content_string) for file in files.documentation_pages()]
     while pages:
         place, text = pages.pop()
@@ -40,7 +41,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
             known.add(target)
             text_of = _read(place, target)
             uri = f"{ELSEWHERE}/{target}" if target.endswith(".md") else f"{ELSEWHERE}/{target}.md"
-            files.append(File.generated(config, uri, content=text_of, inclusion=InclusionLevel.NOT_IN_NAV))
+            inclusion = InclusionLevel.INCLUDED if uri in named else InclusionLevel.NOT_IN_NAV
+            files.append(File.generated(config, uri, content=text_of, inclusion=inclusion))
             if target.endswith(".md"):
                 pages.append((target, text_of))
     return files
