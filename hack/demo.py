@@ -73,7 +73,9 @@ def run_demo(cluster: str, experiment: Path) -> None:
         watch(name)
     report(name)
     fetch(name)
-    print(f"\nEverything is still there: kubectl --kubeconfig {os.environ['KUBECONFIG']} get yoloexperiment {name} -o yaml")
+    print("\nEverything is still there. To go on by hand:")
+    print(f"  export KUBECONFIG={os.environ['KUBECONFIG']} PATH={':'.join(os.environ['PATH'].split(os.pathsep)[:2])}:$PATH")
+    print(f"  kubectl yolo status {name}")
     print("Edit the example's prune.thresholds and run `make demo` again: only pruning and what follows runs anew.")
 
 

@@ -157,14 +157,17 @@ def _gates(experiment: Object) -> Iterable[RenderableType]:
 
 
 def _notes(experiment: Object) -> Iterable[RenderableType]:
+    whole = outcome_message(experiment)
     for stage in stage_list(experiment):
         state, reason = stage.get("state"), stage.get("reason")
-        # A stage that waits for another one has a message without a reason: its place in the table says as much.
-        if stage.get("message") and (state == "Failed" or (reason and state in ("Starting", "Queued", "Pending"))):
+        # A stage that waits for another one has a message without a reason, or that of its earlier result: its place in the table
+        # says as much. What the experiment's sentence says is not said twice.
+        waits = reason not in (None, "", "Completed") and state in ("Starting", "Queued", "Pending")
+        if stage.get("message") and (state == "Failed" or waits) and stage["message"] not in whole:
             yield Text(f"{title(stage)}: {reason or state}: {stage['message']}", style="red" if state == "Failed" else "yellow")
         for warning in stage.get("warnings") or []:
             yield Text(f"{title(stage)}: {warning.get('reason')}: {warning.get('message', '')}", style="yellow")
-    if message := outcome_message(experiment):
+    if message := whole:
         yield Text(message, style="red" if outcome(experiment) in ("Failed", "Stalled") else "")
 
 

@@ -20,7 +20,7 @@ from yolo_operator.api.status import (
 )
 from yolo_operator.pipeline import graph, times
 from yolo_operator.pipeline.names import workspace_claim
-from yolo_operator.pipeline.stages import LIMIT_REACHED, LIMIT_TOO_LOW, NOT_NEEDED, key_of, settled
+from yolo_operator.pipeline.stages import COMPLETED, LIMIT_REACHED, LIMIT_TOO_LOW, NOT_NEEDED, key_of, settled
 from yolo_operator.pipeline.values import EventKind, Experiment, Notice, StageKey
 
 
@@ -140,7 +140,9 @@ def _message(records: list[StageStatus], ending: Ending | None, phase: Phase) ->
     if phase is Phase.SUCCEEDED:
         needed = sum(record.reason != NOT_NEEDED for record in records)
         return f"all {needed} stages succeeded"
-    told = next((f"{key_of(r)}: {r.message}" for r in records if r.message and r.reason and not r.state.final), None)
+    # A stage that is to run anew keeps its earlier result until then: that tells nothing of what is waited for.
+    waiting = (r for r in records if r.message and r.reason not in (None, "", COMPLETED) and not r.state.final)
+    told = next((f"{key_of(r)}: {r.message}" for r in waiting), None)
     return told[:1024] if told else None
 
 

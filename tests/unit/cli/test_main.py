@@ -58,7 +58,13 @@ def test_other_kinds_in_the_file_are_left_alone(tmp_path: Path) -> None:
     ("old", "new", "said"),
     [
         ("batchSizePerGpu: 8", "batchSizePerGpu: 0", "spec.experimentSpec.trainingConfig.batchSizePerGpu: "),
-        ("batchSizePerGpu: 8", "batchsize: 8", "spec.experimentSpec.trainingConfig.batchsize: unknown field"),
+        ("batchSizePerGpu: 8", "batchsize: 8", "trainingConfig.batchsize: unknown field, did you mean batchSizePerGpu?"),
+        (
+            "batchSizePerGpu: 8",
+            "batchSizePerGPU: 8",
+            "trainingConfig.batchSizePerGPU: unknown field, did you mean batchSizePerGpu?",
+        ),
+        ("batchSizePerGpu: 8", "wholly: 8", "spec.experimentSpec.trainingConfig.wholly: unknown field\n"),
         ("profile: open", "profile: tao-3.21.11", "spec.toolkit.encryptionKeySecretRef: tao-3.21.11 encrypts its models"),
         ("{claimName: data}", "{}", "spec.workspace: set exactly one of claimName, volumeClaimTemplate"),
         ("  anchors: {auto: {count: 9}}\n", "", "spec: no anchors: set anchors.auto"),

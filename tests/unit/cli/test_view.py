@@ -73,6 +73,17 @@ def test_a_failed_stage_says_why(running: dict[str, Any]) -> None:
     assert "train: LossNotFinite: loss is NaN from epoch 3" in text
 
 
+def test_what_the_experiments_sentence_says_is_not_said_twice(running: dict[str, Any]) -> None:
+    running["status"]["stages"][2] |= {"state": "Failed", "reason": "LossNotFinite", "message": "loss is NaN from epoch 3"}
+    running["status"] |= {"message": "stage train: loss is NaN from epoch 3", "conditions": []}
+    assert shown(view.experiment_view(running, NOW)).count("loss is NaN from epoch 3") == 1
+
+
+def test_an_earlier_result_is_no_reason_why_a_stage_waits(running: dict[str, Any]) -> None:
+    running["status"]["stages"][3] |= {"state": "Pending", "reason": "Completed", "message": "mAP 0.9521 of the last time"}
+    assert "of the last time" not in shown(view.experiment_view(running, NOW))
+
+
 @pytest.mark.parametrize(
     "odd", [{}, {"status": None}, {"status": {"stages": [{"state": "Dreaming"}]}}, {"status": {"phase": "?"}}]
 )
