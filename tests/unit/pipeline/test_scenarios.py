@@ -47,6 +47,15 @@ def test_another_threshold_runs_from_pruning_only() -> None:
     assert world.status()["phase"] == "Succeeded"
 
 
+def test_an_earlier_result_is_not_told_as_what_is_waited_for() -> None:
+    world = World(whole_spec(prune={"thresholds": [0.1], "select": {"threshold": 0.1}})).rest()
+    earlier = world.stage("retrain")["message"]
+    world.edit({"spec": {"prune": {"thresholds": [0.1, 0.3]}}})
+    world.until(lambda: world.states().get("prune 0.3") == "Running")
+    assert world.stage("retrain") | {"state": "Pending", "reason": "Completed", "message": earlier} == world.stage("retrain")
+    assert earlier not in world.status().get("message", "")
+
+
 def test_another_choice_runs_from_retraining() -> None:
     world = World(whole_spec()).rest()
     assert world.status()["chosen"]["variant"] == "0.3"
