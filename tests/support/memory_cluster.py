@@ -93,6 +93,18 @@ def matches(labels: dict[str, str], selector: str) -> bool:
     return True
 
 
+def has_fields(body: Any, selector: str) -> bool:
+    """Whether an object fits a field selector of `=` terms."""
+    for term in filter(None, selector.split(",")):
+        path, _, wanted = term.partition("=")
+        value = body
+        for key in path.split("."):
+            value = (value or {}).get(key)
+        if value != wanted:
+            return False
+    return True
+
+
 class Clock:
     """A clock that stands still until it is moved."""
 
@@ -188,12 +200,13 @@ class MemoryCluster:
     # --- the protocol ---
 
     async def pages(
-        self, kind: Kind, namespace: str | None = None, *, selector: str = "", limit: int = 500
+        self, kind: Kind, namespace: str | None = None, *, selector: str = "", fields: str = "", limit: int = 500
     ) -> AsyncIterator[Page]:
         if kind not in self._objects:
             self._request(Request("list", kind.plural, namespace, ""))
             raise ApiError(404, "NotFound", f"the server could not find the requested resource {kind.plural}")
         version, items = self._version, self.objects(kind, namespace, selector=selector)
+        items = [body for body in items if has_fields(body, fields)]
         for start in range(0, max(1, len(items)), limit):
             self._request(Request("list", kind.plural, namespace, ""))
             yield Page(clone(items[start : start + limit]), version)

@@ -96,10 +96,10 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
   verbs: [get, create]
-# Events on experiments; patch: the count of one that repeats.
+# Events on experiments; patch: the count of one that repeats; list: why a Job has no pod (a ResourceQuota) is told by its Events alone.
 - apiGroups: [""]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [list, create, patch]
 {{- if .Values.rbac.kueue }}
 # Only with rbac.kueue. Why Kueue holds a stage's Job: the conditions of its Workload.
 - apiGroups: [kueue.x-k8s.io]

@@ -27,7 +27,7 @@ RIGHTS = (
     Right("", "pods/log", ("get",), "to read live progress"),
     Right("", "configmaps", ("get", "list", "create", "delete"), "to bring the runner into a namespace and remove it"),
     Right("", "persistentvolumeclaims", ("get", "create"), "to find or make workspaces"),
-    Right("", "events", ("create", "patch"), "to record Events"),
+    Right("", "events", ("list", "create", "patch"), "to record Events, and to read why a Job has no pod"),
 )
 WITH_KUEUE = Right("kueue.x-k8s.io", "workloads", ("list",), "to show why a stage is Queued")
 WITH_DRA = Right("resource.k8s.io", "resourceclaimtemplates", ("create",), "to ask for GPUs by resource claim")

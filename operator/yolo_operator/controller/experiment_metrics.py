@@ -18,7 +18,7 @@ from yolo_operator.controller.families import Family
 from yolo_operator.controller.progress import LiveProgress
 from yolo_operator.pipeline import times
 from yolo_operator.pipeline.resources import effective_resources
-from yolo_operator.pipeline.stages import LIMIT_REACHED
+from yolo_operator.pipeline.stages import WAITS
 from yolo_operator.pipeline.values import StageKey
 
 LIMIT = 200
@@ -178,7 +178,7 @@ def _times(record: StageStatus, now: datetime) -> Numbers:
         found[families.DURATION] = _elapsed(record.start_time, record.finish_time, now)
     if record.state in (StageState.QUEUED, StageState.STARTING):
         found[families.QUEUE_WAIT] = _elapsed(record.create_time, None, now)
-    elif record.reason == LIMIT_REACHED:
+    elif record.reason in WAITS and record.job is None:
         found[families.QUEUE_WAIT] = _elapsed(record.wait_time, None, now)
     elif record.start_time:
         found[families.QUEUE_WAIT] = _elapsed(record.wait_time or record.create_time, record.start_time, now)

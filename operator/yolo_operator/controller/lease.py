@@ -220,8 +220,10 @@ class Fenced:
     def __init__(self, cluster: Cluster, leads: Callable[[], bool]) -> None:
         self._cluster, self._leads = cluster, leads
 
-    def pages(self, kind: Kind, namespace: str | None = None, *, selector: str = "", limit: int = 500) -> AsyncIterator[Page]:
-        return self._cluster.pages(kind, namespace, selector=selector, limit=limit)
+    def pages(
+        self, kind: Kind, namespace: str | None = None, *, selector: str = "", fields: str = "", limit: int = 500
+    ) -> AsyncIterator[Page]:
+        return self._cluster.pages(kind, namespace, selector=selector, fields=fields, limit=limit)
 
     def changes(
         self, kind: Kind, namespace: str | None = None, *, selector: str = "", version: int, seconds: int

@@ -22,7 +22,7 @@ from yolo_operator.pipeline import times
 from yolo_operator.pipeline.admission import Decision, Refusal, Rules, Want, decide
 from yolo_operator.pipeline.limits import EXPERIMENTS, GPUS, Limits, dimension
 from yolo_operator.pipeline.resources import effective_resources, gpus_of, run_resources
-from yolo_operator.pipeline.stages import LIMIT_REACHED, key_of
+from yolo_operator.pipeline.stages import LIMIT_REACHED, WAITS, key_of
 from yolo_operator.pipeline.values import CreateJob, Experiment, Gpus, JobView, StageKey
 
 SECONDS = 120
@@ -115,11 +115,8 @@ class Places:
         creates = [action for action in actions if isinstance(action, CreateJob)]
         if not creates or self._exempt(experiment):
             return {}
-        placed, since = (
-            self.holds(key),
-            {key_of(r): r.wait_time for r in experiment.status.stages or () if r.reason == LIMIT_REACHED},
-        )
-        now = self._clock()
+        placed, now = self.holds(key), self._clock()
+        since = {key_of(record): record.wait_time for record in experiment.status.stages or () if record.reason in WAITS}
         mine = {
             action.name: Want(
                 namespace=experiment.namespace,

@@ -14,6 +14,7 @@ from yolo_operator.api.pods import DeviceClaim
 from yolo_operator.api.status import Progress, StageState, Status
 from yolo_operator.controller.cache import Cache, ExperimentRow, Key
 from yolo_operator.controller.places import Places
+from yolo_operator.controller.podless import PodlessJobs
 from yolo_operator.controller.queued import QueueReasons
 from yolo_operator.controller.recorder import Recorder
 from yolo_operator.controller.sources import MISSING_SECONDS, SourceError, Sources
@@ -24,12 +25,13 @@ from yolo_operator.kube.cluster import CLAIMS, DEVICE_TEMPLATES, EXPERIMENTS, JO
 from yolo_operator.kube.device_claim import template_manifest
 from yolo_operator.kube.errors import ApiError
 from yolo_operator.kube.merge import merge_patch
+from yolo_operator.kube.quota import exceeded
 from yolo_operator.kube.report_job import report_job
 from yolo_operator.kube.runner_map import ensure_runner
 from yolo_operator.kube.views import controlled_by
 from yolo_operator.pipeline.names import workspace_claim
 from yolo_operator.pipeline.plan import at_rest, plan
-from yolo_operator.pipeline.stages import LIMIT_REACHED, LIMIT_TOO_LOW
+from yolo_operator.pipeline.stages import LIMIT_REACHED, LIMIT_TOO_LOW, QUOTA_EXCEEDED, QUOTA_TOO_LOW
 from yolo_operator.pipeline.summary import just_ended, notices, refused
 from yolo_operator.pipeline.values import (
     Action,
@@ -39,6 +41,7 @@ from yolo_operator.pipeline.values import (
     EnsureClaim,
     EventKind,
     Experiment,
+    Held,
     MarkFinal,
     Notice,
     Observed,
@@ -49,6 +52,8 @@ logger = logging.getLogger(__name__)
 
 LOOKS = 4
 """Times a plan may ask for a live look (claim, missing Jobs) within one reconcile."""
+QUOTA_SECONDS = 20
+"""Between two tries to make a Job for which a ResourceQuota has no room."""
 RUNNER_SECONDS = 600
 """For so long a namespace's runner ConfigMap is taken to be still there."""
 _NO_DEVICE_CLAIMS = {
@@ -81,10 +86,12 @@ class Reconciler:
     """Under the operator's limits; None without any."""
     _runner_seen: dict[str, datetime] = field(default_factory=dict)
     _queue_reasons: QueueReasons = field(init=False)
+    _podless: PodlessJobs = field(init=False)
     _sources: Sources = field(init=False)
 
     def __post_init__(self) -> None:
         self._queue_reasons = QueueReasons(self.cluster, self.clock)
+        self._podless = PodlessJobs(self.cluster, self.clock)
         self._sources = Sources(self.cluster, self.clock)
 
     async def reconcile(self, key: Key) -> float | None:
@@ -118,7 +125,7 @@ class Reconciler:
         decision, observed = await self._decide(row, experiment)
         if self.places is not None:
             decision, observed = self._with_places(self.places, row, experiment, decision, observed)
-        refusals = dict(observed.refused)
+        refusals, waits = dict(observed.refused), dict(observed.waits)
         refusal: ApiError | NameTaken | None = None
         for action in decision.actions:
             try:
@@ -130,17 +137,20 @@ class Reconciler:
                 if not isinstance(action, CreateJob):
                     await self._report_rejection(row, *told)
                     raise
-                refusals[action.name], refusal = told, error
-        if refusal is not None:
+                if told[0] == QUOTA_EXCEEDED:
+                    waits[action.name] = Held(*told)
+                else:
+                    refusals[action.name], refusal = told, error
+        if (refusals, waits) != (observed.refused, observed.waits):
             # What was judged in this look is recorded all the same; only the attempts that do not exist are taken back.
-            decision = plan(experiment, replace(observed, refused=refusals), self.clock())
+            decision = plan(experiment, replace(observed, refused=refusals, waits=waits), self.clock())
         if self.reports and just_ended(experiment.status, decision.status):
             await self._write_report(experiment, decision.status)
         if await self._patch_status(row, decision.status.dump()):
             self.recorder.record(experiment, notices(experiment.status, decision.status))
         if refusal is not None:
             raise refusal
-        return self._next_look(row.experiment, decision)
+        return self._next_look(row.experiment, decision, observed)
 
     def _with_places(
         self, places: Places, row: ExperimentRow, experiment: Experiment, decision: Plan, observed: Observed
@@ -151,20 +161,22 @@ class Reconciler:
             return decision, observed
         observed = replace(
             observed,
-            waits={name: refusal.message for name, refusal in refusals.items() if not refusal.never},
+            waits={name: Held(LIMIT_REACHED, refusal.message) for name, refusal in refusals.items() if not refusal.never},
             refused={name: (LIMIT_TOO_LOW, refusal.message) for name, refusal in refusals.items() if refusal.never},
             placed=places.holds(row.key),
         )
         return plan(experiment, observed, self.clock()), observed
 
-    def _next_look(self, experiment: Experiment, decision: Plan) -> float | None:
-        """Seconds: when the plan wants it, now and then while a queue holds a Job, and where a text may have changed."""
-        queued = any(record.state is StageState.QUEUED for record in decision.status.stages or ())
-        waits = self.places is not None and any(record.reason == LIMIT_REACHED for record in decision.status.stages or ())
+    def _next_look(self, experiment: Experiment, decision: Plan, observed: Observed) -> float | None:
+        """Seconds: when the plan wants it, now and then while something waits, and where a text may have changed."""
+        records = decision.status.stages or ()
+        reasons = {record.reason for record in records if record.state is StageState.PENDING}
         wanted = [
-            self.places.interval() if self.places is not None and waits else None,
             decision.requeue_seconds,
-            self._queue_reasons.interval() if queued else None,
+            self.places.interval() if self.places is not None and LIMIT_REACHED in reasons else None,
+            QUOTA_SECONDS if QUOTA_EXCEEDED in reasons else None,
+            self._queue_reasons.interval() if any(record.state is StageState.QUEUED for record in records) else None,
+            self._podless.interval(observed),
             self._sources.interval(experiment),
         ]
         return min((seconds for seconds in wanted if seconds is not None), default=None)
@@ -183,7 +195,10 @@ class Reconciler:
         absent: set[str] = set()
         looked: set[str] = set()
         claim = ClaimState.UNKNOWN
-        held = await self._queue_reasons.of(self.cache.observed(row).jobs) if experiment.spec.queue_name else {}
+        seen = self.cache.observed(row)
+        held = await self._podless.of(seen)
+        if experiment.spec.queue_name:
+            held |= await self._queue_reasons.of(seen.jobs)
         for _ in range(LOOKS):
             seen = self._observed(row)
             observed = replace(seen, absent=frozenset(absent), looked=frozenset(looked), claim=claim, held=held)
@@ -298,7 +313,7 @@ class Reconciler:
         return True
 
     async def _report_rejection(self, row: ExperimentRow, reason: str, message: str, *, accepted: bool = True) -> None:
-        """There is nothing to plan from, or the cluster does not take what the plan wants: quota, policy, a name in use."""
+        """There is nothing to plan from, or the cluster does not take what the plan wants: policy, a name in use."""
         status = refused(row.status, row.generation, reason, message, self.clock(), accepted=accepted)
         if await self._patch_status(row, status) and row.experiment is not None:
             self.recorder.record(row.experiment, [Notice(EventKind.WARNING, reason, message[:1024])])
@@ -308,4 +323,6 @@ def _refusal(error: ApiError | NameTaken) -> tuple[str, str] | None:
     """Reason and message of an error that says that the cluster does not take an object; None for any other error."""
     if isinstance(error, NameTaken):
         return "NameTaken", str(error)
+    if error.status == 403 and (quota := exceeded(error.message)) is not None:
+        return QUOTA_TOO_LOW if quota.never else QUOTA_EXCEEDED, quota.message
     return ("Rejected", f"the API server refused: {error.message}") if error.status in (400, 403, 422) else None

@@ -55,9 +55,10 @@ class KubernetesCluster:
             await self._session.close()
 
     async def pages(
-        self, kind: Kind, namespace: str | None = None, *, selector: str = "", limit: int = 500
+        self, kind: Kind, namespace: str | None = None, *, selector: str = "", fields: str = "", limit: int = 500
     ) -> AsyncIterator[Page]:
-        query = {"limit": str(limit)} | ({"labelSelector": selector} if selector else {})
+        query = {"limit": str(limit), "labelSelector": selector, "fieldSelector": fields}
+        query = {name: value for name, value in query.items() if value}
         while True:
             page = await self._request("list", kind, kind.path(namespace), query=query)
             meta = page.get("metadata") or {}

@@ -54,8 +54,10 @@ class Change(NamedTuple):
 class Cluster(Protocol):
     """Every method raises `ApiError` when the server refuses or cannot be reached."""
 
-    def pages(self, kind: Kind, namespace: str | None = None, *, selector: str = "", limit: int = 500) -> AsyncIterator[Page]:
-        """All objects, page by page, as they were at one moment."""
+    def pages(
+        self, kind: Kind, namespace: str | None = None, *, selector: str = "", fields: str = "", limit: int = 500
+    ) -> AsyncIterator[Page]:
+        """All objects that the selectors of labels and fields leave, page by page, as they were at one moment."""
         ...
 
     def changes(

@@ -306,7 +306,7 @@ def _start_or_skip(experiment: Experiment, observed: Observed, walk: _Walk, endi
 def _stop_waiting(walk: _Walk, chosen: set[StageKey]) -> None:
     """Only who asks for a place under the limits is said to wait for one: others count it when they ask for theirs."""
     for key, record in walk.records.items():
-        if record.reason == stages.LIMIT_REACHED and key not in chosen:
+        if record.reason in stages.WAITS and record.job is None and key not in chosen:
             walk.records[key] = stages.waits_no_more(record)
 
 

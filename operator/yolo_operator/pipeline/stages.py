@@ -25,6 +25,7 @@ from yolo_operator.pipeline.values import (
     CreateJob,
     DeleteJob,
     Experiment,
+    Held,
     JobView,
     MarkFinal,
     Observed,
@@ -40,8 +41,14 @@ INPUT_MISSING, INPUT_CHANGED, NOTHING_TO_ADOPT = "InputMissing", "InputChanged",
 """Reasons of the runner that the operator acts on."""
 LIMIT_REACHED = "LimitReached"
 """The operator's limits do not let it start yet."""
-LIMIT_TOO_LOW = "LimitTooLow"
-"""They never will."""
+QUOTA_EXCEEDED = "QuotaExceeded"
+"""A ResourceQuota of the namespace has no room for its Job or its pod."""
+WAITS = (LIMIT_REACHED, QUOTA_EXCEEDED)
+"""Reasons to wait that go away by themselves."""
+LIMIT_TOO_LOW, QUOTA_TOO_LOW = "LimitTooLow", "QuotaTooLow"
+"""There will never be room for it."""
+FAILED_CREATE = "FailedCreate"
+"""The Job controller cannot make its pod: an admission policy, for example."""
 NOT_NEEDED = "NotNeeded"
 """A stage that a decision made unnecessary: the experiment is complete without it."""
 HISTORY = 10
@@ -153,7 +160,7 @@ def start(record: StageStatus, action: CreateJob, now: datetime) -> StageStatus:
         "directory": _relative(action.run),
         "reason": None,
         "message": None,
-        "wait_time": record.wait_time if record.reason == LIMIT_REACHED else None,
+        "wait_time": record.wait_time if record.reason in WAITS else None,
         "create_time": times.to_text(now),
         "start_time": None,
         "finish_time": None,
@@ -169,10 +176,10 @@ def refused(record: StageStatus, reason: str, message: str) -> StageStatus:
     return record.model_copy(update={"state": StageState.PENDING, "reason": reason, "message": message[:1024]})
 
 
-def held_back(record: StageStatus, message: str, now: datetime) -> StageStatus:
-    """The record of a stage that the operator's limits do not let start yet."""
-    since = record.wait_time if record.reason == LIMIT_REACHED and record.wait_time else times.to_text(now)
-    changes = {"state": StageState.PENDING, "reason": LIMIT_REACHED, "message": message[:1024], "wait_time": since}
+def held_back(record: StageStatus, why: Held, now: datetime) -> StageStatus:
+    """The record of a stage for which there is no room yet."""
+    since = record.wait_time if record.reason in WAITS and record.wait_time else times.to_text(now)
+    changes = {"state": StageState.PENDING, "reason": why.reason, "message": why.message[:1024], "wait_time": since}
     return record.model_copy(update=changes)
 
 
@@ -321,7 +328,8 @@ def _live_record(record: StageStatus, job: JobView, observed: Observed, now: dat
         # It has just ended; the Job controller will say how.
         return record
     if pod is None:
-        return record.model_copy(update={"state": StageState.STARTING, "reason": None, "message": None})
+        reason, message = observed.held.get(job.name) or (None, None)
+        return record.model_copy(update={"state": StageState.STARTING, "reason": reason, "message": message and message[:1024]})
     if not pod.running:
         reason, message = _why_not_running(pod)
         return record.model_copy(update={"state": StageState.STARTING, "reason": reason, "message": message, "node": pod.node})

@@ -20,7 +20,7 @@ from yolo_operator.api.status import (
 )
 from yolo_operator.pipeline import graph, times
 from yolo_operator.pipeline.names import workspace_claim
-from yolo_operator.pipeline.stages import COMPLETED, LIMIT_REACHED, LIMIT_TOO_LOW, NOT_NEEDED, key_of, settled
+from yolo_operator.pipeline.stages import COMPLETED, LIMIT_TOO_LOW, NOT_NEEDED, QUOTA_TOO_LOW, WAITS, key_of, settled
 from yolo_operator.pipeline.values import EventKind, Experiment, Notice, StageKey
 
 
@@ -94,10 +94,14 @@ def _phase(experiment: Experiment, records: list[StageStatus], ending: Ending | 
         return Phase.QUEUED
     if not placed and not active:
         # Running is what the limits count: it is written of nobody who has no place.
-        return Phase.QUEUED if any(record.reason == LIMIT_REACHED for record in records) else Phase.PENDING
+        return Phase.QUEUED if _waits(records) else Phase.PENDING
     if any(record.attempt for record in records):
         return Phase.RUNNING
-    return Phase.PENDING
+    return Phase.QUEUED if _waits(records) else Phase.PENDING
+
+
+def _waits(records: list[StageStatus]) -> bool:
+    return any(record.reason in WAITS for record in records)
 
 
 def _stage(records: list[StageStatus], ending: Ending | None, phase: Phase) -> str | None:
@@ -176,8 +180,8 @@ def _conditions(
     return [_condition(kind, holds, why, text, previous.get(kind.value), experiment, now) for kind, holds, why, text in facts]
 
 
-REFUSALS = ("Rejected", "NameTaken", LIMIT_TOO_LOW)
-"""What the plan wants cannot be: quota, admission policy, a name in use, a limit below what a single stage asks for."""
+REFUSALS = ("Rejected", "NameTaken", LIMIT_TOO_LOW, QUOTA_TOO_LOW)
+"""What the plan wants cannot be: admission policy, a name in use, a limit or quota below what a single stage asks for."""
 _STUCK = {"ImagePullBackOff", "ErrImagePull", "InvalidImageName", "CreateContainerConfigError", "CreateContainerError"}
 """Why a container waits for a person."""
 
@@ -239,7 +243,7 @@ def _stage_notices(before: StageStatus | None, after: StageStatus) -> Iterable[N
     if done and not (same and before and before.finish_time == after.finish_time):
         reused = f" ({after.why})" if after.reused and after.why else ""
         yield Notice(EventKind.NORMAL, "StageSucceeded", f"stage {stage}{reused}: {after.message}")
-    waits = after.state.active or after.reason == LIMIT_REACHED
+    waits = after.state.active or after.reason in WAITS
     if waits and after.reason and (before is None or before.reason != after.reason):
         # A queue is no trouble.
         kind = EventKind.WARNING if after.state is StageState.STARTING else EventKind.NORMAL

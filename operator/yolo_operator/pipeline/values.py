@@ -205,8 +205,8 @@ class Observed:
     """The experiment of `spec.from`; None when there is none."""
     refused: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     """Jobs that could not be made in this look: reason and message by name."""
-    waits: Mapping[str, str] = field(default_factory=dict)
-    """Jobs that the operator's limits do not let be made yet: which limit, by name."""
+    waits: Mapping[str, Held] = field(default_factory=dict)
+    """Jobs for which there is no room yet, under the operator's limits or the namespace's quota: why, by name."""
     placed: bool = True
     """Whether the experiment has its place under the limits: it counts as one that runs."""
 

@@ -94,11 +94,19 @@ def _secret_missing(world: World) -> None:
 
 
 def _refused_then_admitted(world: World) -> None:
-    def over_quota(request: Any) -> None:
-        if request.verb == "create" and request.resource == "jobs":
-            raise ApiError(403, "Forbidden", "exceeded quota: gpus, requested: requests.nvidia.com/gpu=1, used: 4, limited: 4")
+    _refused(world, "admission webhook says no")
 
-    world.cluster.on_request = over_quota
+
+def _over_quota(world: World) -> None:
+    _refused(world, "exceeded quota: team, requested: count/jobs.batch=1, used: count/jobs.batch=4, limited: count/jobs.batch=4")
+
+
+def _refused(world: World, why: str) -> None:
+    def refuse(request: Any) -> None:
+        if request.verb == "create" and request.resource == "jobs":
+            raise ApiError(403, "Forbidden", why)
+
+    world.cluster.on_request = refuse
     _some_rounds(world)
     world.cluster.on_request = lambda request: None
     world.rest()
@@ -129,7 +137,8 @@ HISTORIES: dict[str, tuple[Callable[[], World], Callable[[World], Any]]] = {
     "held by Kueue": (lambda: World(small_spec(queueName="gpus")), _held_by_kueue),
     "a missing Secret": (lambda: World(small_spec()), _secret_missing),
     "a missing claim": (lambda: World(small_spec(), claim=False), _some_rounds),
-    "over quota for a while": (lambda: World(small_spec()), _refused_then_admitted),
+    "refused for a while": (lambda: World(small_spec()), _refused_then_admitted),
+    "over quota for a while": (lambda: World(small_spec()), _over_quota),
     "no variant qualifies": (lambda: World(whole_spec(prune={"thresholds": [0.5], "select": {"maxMapDrop": 0.0}})), World.rest),
     "a spec of other rules after the end": (lambda: World(whole_spec()), _edited_to_nonsense_after_the_end),
     "other thresholds after the end": (lambda: World(whole_spec()), _edited_after_the_end),

@@ -330,12 +330,12 @@ def test_a_refused_job_does_not_hide_what_was_judged_beside_it() -> None:
 
     def refuse(request: Any) -> None:
         if request.verb == "create" and request.resource == "jobs" and "evaluate-pruned" in request.name:
-            raise ApiError(403, "Forbidden", "exceeded quota: gpus")
+            raise ApiError(403, "Forbidden", "admission webhook says no")
 
     world.cluster.on_request = refuse
     world.until(lambda: world.states()["prune 0.1"] == world.states()["prune 0.3"] == "Succeeded")
     assert world.condition("Stalled")["reason"] == "Rejected"
-    assert "exceeded quota" in world.status()["message"]
+    assert "admission webhook says no" in world.status()["message"]
     waiting = world.stage("evaluate-pruned", "0.1")
     assert (waiting["state"], waiting["reason"], waiting["attempt"]) == ("Pending", "Rejected", 0)
     assert "Rejected" in world.reasons()

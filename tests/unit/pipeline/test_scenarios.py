@@ -326,7 +326,7 @@ def test_two_directories_of_one_claim_are_no_rivals() -> None:
 
 def test_what_the_api_server_refuses_is_shown_and_tried_again() -> None:
     world = World(small_spec())
-    refused = ApiError(403, "Forbidden", "exceeded quota: gpus")
+    refused = ApiError(403, "Forbidden", "admission webhook says no")
 
     def refuse(request: Any) -> None:
         if request.verb == "create" and request.resource == "jobs":
@@ -335,7 +335,7 @@ def test_what_the_api_server_refuses_is_shown_and_tried_again() -> None:
     world.cluster.on_request = refuse
     world.until(lambda: bool(world.status()))
     assert world.condition("Stalled")["reason"] == "Rejected"
-    assert "exceeded quota" in world.status()["message"]
+    assert "admission webhook says no" in world.status()["message"]
     world.cluster.on_request = lambda request: None
     world.rest()
     assert world.status()["phase"] == "Succeeded"

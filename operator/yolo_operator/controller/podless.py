@@ -1,0 +1,95 @@
+"""Why a Job has no pod: the Job controller says so in an Event alone, which is looked up when it has had none for a while."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from yolo_operator.kube.cluster import EVENTS, Cluster, Object
+from yolo_operator.kube.errors import ApiError
+from yolo_operator.kube.quota import exceeded
+from yolo_operator.pipeline.stages import FAILED_CREATE, QUOTA_EXCEEDED
+from yolo_operator.pipeline.values import Held, JobView, Observed
+
+logger = logging.getLogger(__name__)
+
+PATIENCE_SECONDS = 5
+"""A new Job may be without a pod for so long before anybody wonders."""
+SECONDS = 15
+"""Between two looks at one Job's Events; more when very many are without a pod."""
+LOOKS_PER_SECOND = 10
+"""On average, over all Jobs."""
+
+
+@dataclass(slots=True)
+class _Job:
+    since: datetime
+    looked: datetime | None = None
+    found: Held | None = None
+
+
+@dataclass(slots=True)
+class PodlessJobs:
+    """What is known of the Jobs that have no pod."""
+
+    cluster: Cluster
+    clock: Callable[[], datetime]
+    _jobs: dict[str, _Job] = field(default_factory=dict)
+    """By uid."""
+
+    async def of(self, observed: Observed) -> dict[str, Held]:
+        """Why, by the Job's name, of those of which it is known. Never raises: it is only for people."""
+        found: dict[str, Held] = {}
+        without = self._without(observed)
+        for job in observed.jobs:
+            if job.name not in without:
+                self._jobs.pop(job.uid, None)
+            elif (reason := await self._of(job)) is not None:
+                found[job.name] = reason
+        return found
+
+    def interval(self, observed: Observed) -> float | None:
+        """Seconds after which an experiment is worth another look for this; None: all its Jobs have their pods."""
+        if not (without := self._without(observed)):
+            return None
+        known = [self._jobs.get(job.uid) for job in observed.jobs if job.name in without]
+        fresh = any(job is None or job.looked is None for job in known)
+        return PATIENCE_SECONDS if fresh else self._seconds()
+
+    def _seconds(self) -> float:
+        return max(SECONDS, len(self._jobs) / LOOKS_PER_SECOND)
+
+    @staticmethod
+    def _without(observed: Observed) -> set[str]:
+        live = {job.name for job in observed.jobs if not (job.finished or job.suspended or job.deleting)}
+        return live - {pod.job for pod in observed.pods} if live else live
+
+    async def _of(self, job: JobView) -> Held | None:
+        now = self.clock()
+        known = self._jobs.setdefault(job.uid, _Job(now))
+        if (now - known.since).total_seconds() < PATIENCE_SECONDS:
+            return None
+        if known.looked is None or (now - known.looked).total_seconds() >= self._seconds():
+            known.looked = now
+            try:
+                known.found = await self._told(job)
+            except ApiError as error:
+                logger.info("%s/%s: why it has no pod cannot be read: %s", job.namespace, job.name, error)
+        return known.found
+
+    async def _told(self, job: JobView) -> Held | None:
+        events: list[Object] = []
+        fields = f"involvedObject.uid={job.uid},reason={FAILED_CREATE}"
+        async for page in self.cluster.pages(EVENTS, job.namespace, fields=fields):
+            events += page.items
+        if not events:
+            return None
+        message = str(max(events, key=_moment).get("message") or "")
+        quota = exceeded(message)
+        return Held(FAILED_CREATE, f"its pod cannot be made: {message}") if quota is None else Held(QUOTA_EXCEEDED, quota.message)
+
+
+def _moment(event: Object) -> str:
+    return str(event.get("lastTimestamp") or event.get("eventTime") or event["metadata"].get("creationTimestamp") or "")
