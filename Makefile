@@ -181,7 +181,7 @@ e2e: venv  ## One SCENARIO of tests/e2e with real containers; the result is buil
 	@$(MAKE) scenario
 
 .PHONY: emulator
-emulator:  ## The emulated TAO as an image into TEST_CLUSTER, for SCENARIO=verdicts
+emulator:  ## The emulated TAO as an image into TEST_CLUSTER, for the scenarios verdicts, tenants and no-key
 	@hack/images build --file tests/emulator/Dockerfile --tag yolo-operator/emulated-tao:test --load $(TEST_CLUSTER)
 
 .PHONY: previous
@@ -190,7 +190,7 @@ previous:  ## The previous version's chart and image, into TEST_CLUSTER, for SCE
 
 # The same on a cluster that `make e2e` has prepared already.
 .PHONY: scenario
-scenario: venv $(if $(filter verdicts,$(SCENARIO)),emulator) $(if $(filter helm-lifecycle,$(SCENARIO)),previous)
+scenario: venv $(if $(filter verdicts tenants no-key,$(SCENARIO)),emulator) $(if $(filter helm-lifecycle,$(SCENARIO)),previous)
 	$(call say,End to end: $(SCENARIO))
 	@mkdir -p build/e2e
 	@$(call on,$(TEST_CLUSTER)) $(PY) tests/e2e/run.py $(SCENARIO)

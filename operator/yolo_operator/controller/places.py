@@ -257,4 +257,13 @@ def _goes_on(row: ExperimentRow, jobs: list[JobView]) -> bool:
     if phase == Phase.RUNNING:
         return True
     # Its first Job has ended, and the one that was to write that down was stopped before it could.
-    return phase in (Phase.PENDING, Phase.QUEUED) and any(not job.final for job in jobs)
+    return phase in (Phase.PENDING, Phase.QUEUED) and any(_unrecorded(row, job) for job in jobs)
+
+
+def _unrecorded(row: ExperimentRow, job: JobView) -> bool:
+    """Whether a Job is a later attempt of what its stage's record is about; what another digest left behind is not."""
+    if job.owner_uid != row.uid or job.final:
+        return False
+    records = {key_of(record): record for record in (row.experiment.status.stages if row.experiment else None) or ()}
+    record = records.get(job.stage)
+    return record is None or (record.digest in (None, job.digest) and record.attempt < job.attempt)

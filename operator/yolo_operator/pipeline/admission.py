@@ -1,8 +1,8 @@
 """Who may start next, when not everybody may: a function of who waits, what is in use, and the limits.
 
-The order is: priority; then the namespace that uses the smallest share of what it may; then, within a namespace, its own
-priorities; then who has waited longest. Whoever fits starts, also past one that does not, until that one has waited long enough:
-from then on room is kept for it. So nothing lies idle for long, and nobody waits for ever.
+The order is: priority; then the namespace that uses the smallest share of what it may use of what the stage asks for; then,
+within a namespace, its own priorities; then who has waited longest. Whoever fits starts, also past one that does not, until that
+one has waited long enough: from then on room is kept for it. So nothing lies idle for long, and nobody waits for ever.
 """
 
 from __future__ import annotations
@@ -101,10 +101,11 @@ class Rules:
             self._of[namespace] = self.limits.of(namespace).bounds()
         return self._of[namespace]
 
-    def share(self, namespace: str, used: Mapping[str, int]) -> float:
-        """The largest of its shares: of its own bound, or of the common one where it has none."""
-        bounds = {**self.cluster, **self.of(namespace)}
-        return max((used.get(name, 0) / most if most else inf for name, most in bounds.items()), default=0.0)
+    def share(self, namespace: str, used: Mapping[str, int], wanted: Iterable[str]) -> float:
+        """The largest of its shares in what is wanted: of its own bound, or of the common one where it has none."""
+        own = self.of(namespace)
+        bounds = {name: own.get(name, self.cluster.get(name)) for name in wanted}
+        return max((used.get(name, 0) / most if most else inf for name, most in bounds.items() if most is not None), default=0.0)
 
     def priority(self, namespace: str, wanted: int) -> int:
         """What counts of a priority against other namespaces."""
@@ -186,7 +187,7 @@ class _Round:
         """Namespace (empty: all) and dimension in which room is kept for who waited too long."""
 
     def rank(self, want: Want) -> tuple[int, float, str, str]:
-        share = self.rules.share(want.namespace, self._used_by(want.namespace))
+        share = self.rules.share(want.namespace, self._used_by(want.namespace), needs(want, placed=want.placed))
         return -self.rules.priority(want.namespace, want.priority), share, want.since, want.created
 
     def _used_by(self, namespace: str) -> Mapping[str, int]:

@@ -79,6 +79,13 @@ def test_a_share_is_of_what_a_namespace_may_use() -> None:
     assert started(asked([want("big"), want("small")], used, cluster={"maxGPUs": 7}, namespaces=bounds)) == ["big/a"]
 
 
+def test_shares_of_what_is_not_asked_for_do_not_count() -> None:
+    """Every team's experiments have all their places; who has the fewer GPUs is next all the same."""
+    used = {"rich": {EXPERIMENTS: 2, GPUS: 3}, "poor": {EXPERIMENTS: 2, GPUS: 1}}
+    wants = [want("rich", placed=True, since=ago(500)), want("poor", placed=True)]
+    assert started(asked(wants, used, cluster={"maxGPUs": 5}, default={"maxConcurrentExperiments": 2})) == ["poor/a"]
+
+
 def test_a_namespaces_priority_is_capped_against_others_and_not_within() -> None:
     wants = [want("loud", "b", priority=900), want("loud", "c", priority=901), want("quiet", priority=1)]
     decision = asked(wants, cluster={"maxGPUs": 2}, namespaces={"loud": {"maxPriority": 0}})
@@ -230,6 +237,17 @@ def fits(one: Want, usage: dict[str, Counter[str]], rules: Rules, placed: set[tu
     return True
 
 
+def share(rules: Rules, one: Want, usage: dict[str, Counter[str]]) -> float:
+    """Of what it asks for, what its namespace uses of what it may use."""
+    own, used = rules.of(one.namespace), usage.get(one.namespace, Counter())
+    shares = [0.0]
+    for name in needs(one, placed=one.placed):
+        bound = own.get(name, rules.cluster.get(name))
+        if bound is not None:
+            shares.append(used[name] / bound if bound else float("inf"))
+    return max(shares)
+
+
 @runs
 @given(situations())
 def test_never_above_a_limit(situation: tuple[list[Want], dict[str, Counter[str]], Rules]) -> None:
@@ -267,9 +285,9 @@ def test_nobody_is_overtaken_without_need(situation: tuple[list[Want], dict[str,
     placed: set[tuple[str, str]] = set()
     for number, one in enumerate(decision.admitted):
         in_use = after(decision, usage, number)
-        mine = (rules.priority(one.namespace, one.priority), -rules.share(one.namespace, in_use[one.namespace]))
+        mine = (rules.priority(one.namespace, one.priority), -share(rules, one, in_use))
         for other, refusal in decision.refused.items():
-            theirs = (rules.priority(other.namespace, other.priority), -rules.share(other.namespace, in_use[other.namespace]))
+            theirs = (rules.priority(other.namespace, other.priority), -share(rules, other, in_use))
             if other.namespace == one.namespace:
                 ahead = (-other.priority, other.since) < (-one.priority, one.since)
             else:
