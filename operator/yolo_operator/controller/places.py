@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from yolo_operator.api.status import Phase, StageState
-from yolo_operator.controller.cache import Cache, ExperimentRow, Key
+from yolo_operator.controller.cache import ENDED, Cache, ExperimentRow, Key
 from yolo_operator.kube.errors import ApiError
 from yolo_operator.pipeline import times
 from yolo_operator.pipeline.admission import Decision, Refusal, Rules, Want, decide
@@ -91,7 +91,7 @@ class Places:
             self._asked[key] = False
             raise
         finally:
-            if not self._asked.pop(key):
+            if not self._asked.pop(key) and key in self._waiting:
                 self._silent.add(key)
             if not unsure:
                 self._given.pop(key, None)
@@ -100,7 +100,7 @@ class Places:
     def holds(self, key: Key) -> bool:
         """Whether an experiment counts as one that runs, or is not counted at all."""
         row = self._cache.experiments.get(*key)
-        if row is not None and row.experiment is not None and self._exempt(row.experiment):
+        if row is not None and self._is_exempt(row):
             return True
         return self._account(key).used.get(EXPERIMENTS, 0) > 0
 
@@ -205,11 +205,11 @@ class Places:
 
     def _measured(self, key: Key) -> _Account:
         row, jobs = self._cache.experiments.get(*key), self._cache.jobs_of(key)
-        if row is not None and row.experiment is not None and self._exempt(row.experiment):
-            return _NOTHING
         given = self._given.get(key, {})
         live = {job.name: (job.stage, job.gpus) for job in jobs if not job.finished}
         live |= {name: (want.stage, want.gpus) for name, want in given.items()}
+        if row is not None and ((not live and row.phase in ENDED) or self._is_exempt(row)):
+            return _NOTHING
         used: Counter[str] = Counter()
         if live or (row is not None and _goes_on(row, jobs)):
             used[EXPERIMENTS] = 1
@@ -247,6 +247,10 @@ class Places:
             known.of[stage] = gpus_of(effective_resources(experiment.spec, stage))
         return known.of[stage]
 
+    def _is_exempt(self, row: ExperimentRow) -> bool:
+        # An ended experiment would have to be read for it.
+        return self.rules.limits.kueue_decides and row.experiment is not None and self._exempt(row.experiment)
+
     def _exempt(self, experiment: Experiment) -> bool:
         return self.rules.limits.kueue_decides and experiment.spec.queue_name is not None
 
@@ -257,7 +261,7 @@ def _goes_on(row: ExperimentRow, jobs: list[JobView]) -> bool:
     if phase == Phase.RUNNING:
         return True
     # Its first Job has ended, and the one that was to write that down was stopped before it could.
-    return phase in (Phase.PENDING, Phase.QUEUED) and any(_unrecorded(row, job) for job in jobs)
+    return row.phase in (Phase.PENDING, Phase.QUEUED) and any(_unrecorded(row, job) for job in jobs)
 
 
 def _unrecorded(row: ExperimentRow, job: JobView) -> bool:
