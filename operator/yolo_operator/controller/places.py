@@ -257,8 +257,7 @@ class Places:
 
 def _goes_on(row: ExperimentRow, jobs: list[JobView]) -> bool:
     """Whether it has started and not ended, though nothing of it runs just now."""
-    phase = row.phase
-    if phase == Phase.RUNNING:
+    if row.phase == Phase.RUNNING:
         return True
     # Its first Job has ended, and the one that was to write that down was stopped before it could.
     return row.phase in (Phase.PENDING, Phase.QUEUED) and any(_unrecorded(row, job) for job in jobs)

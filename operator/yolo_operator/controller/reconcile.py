@@ -125,6 +125,22 @@ class Reconciler:
         decision, observed = await self._decide(row, experiment)
         if self.places is not None:
             decision, observed = self._with_places(self.places, row, experiment, decision, observed)
+        decision, refusal = await self._act(row, experiment, decision, observed)
+        if self.reports and just_ended(experiment.status, decision.status):
+            await self._write_report(experiment, decision.status)
+        if await self._patch_status(row, decision.status.dump()):
+            self.recorder.record(experiment, notices(experiment.status, decision.status))
+        if refusal is not None:
+            raise refusal
+        return self._next_look(row.experiment, decision, observed)
+
+    async def _act(
+        self, row: ExperimentRow, experiment: Experiment, decision: Plan, observed: Observed
+    ) -> tuple[Plan, ApiError | NameTaken | None]:
+        """Do what is planned. What was judged is recorded all the same; only attempts that could not be made are taken back.
+
+        Returns the plan without these, and the last refusal that is worth a retry with back-off.
+        """
         refusals, waits = dict(observed.refused), dict(observed.waits)
         refusal: ApiError | NameTaken | None = None
         for action in decision.actions:
@@ -142,15 +158,8 @@ class Reconciler:
                 else:
                     refusals[action.name], refusal = told, error
         if (refusals, waits) != (observed.refused, observed.waits):
-            # What was judged in this look is recorded all the same; only the attempts that do not exist are taken back.
             decision = plan(experiment, replace(observed, refused=refusals, waits=waits), self.clock())
-        if self.reports and just_ended(experiment.status, decision.status):
-            await self._write_report(experiment, decision.status)
-        if await self._patch_status(row, decision.status.dump()):
-            self.recorder.record(experiment, notices(experiment.status, decision.status))
-        if refusal is not None:
-            raise refusal
-        return self._next_look(row.experiment, decision, observed)
+        return decision, refusal
 
     def _with_places(
         self, places: Places, row: ExperimentRow, experiment: Experiment, decision: Plan, observed: Observed

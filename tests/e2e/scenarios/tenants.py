@@ -235,9 +235,8 @@ def check_record(scenario: Scenario, teams: dict[str, Scenario]) -> None:
             firsts[one["metadata"]["name"]] = seconds(found["prepare"]["createTime"])
             for stage in ("train", "evaluate"):
                 record = found[stage]
-                scenario.check(record["attempt"] == 1, f"{one['metadata']['name']} {stage}: one attempt") if record[
-                    "attempt"
-                ] != 1 else None
+                if record["attempt"] != 1:
+                    raise Failure(f"{one['metadata']['name']} {stage} needed {record['attempt']} attempts")
                 made = seconds(record["createTime"])
                 since = seconds(record["waitTime"]) if record.get("waitTime") else made
                 runs.append(Run(name, one["metadata"]["name"], stage, priority, since, made, seconds(record["finishTime"])))
@@ -287,6 +286,7 @@ def seconds(text: str) -> float:
 
 def check_quota(scenario: Scenario, team: Scenario) -> None:
     """A quota without room for a Job, and one without room for a pod: each is named, and raised."""
+    pause(team)
     count = len(team.get("jobs")["items"])
     quota(team, "objects", "count/jobs.batch", count + 1)
     team.apply(experiment("quota"))
@@ -297,12 +297,9 @@ def check_quota(scenario: Scenario, team: Scenario) -> None:
     scenario.check(message == wanted, f"the Job: {message}")
     scenario.check(not condition(held, "Stalled") and held["status"]["phase"] == "Running", "it is Running and nobody is called")
     # The Job may be made now; its pod may not.
-    pause(team)
     quota(team, "places", "pods", 1)
     quota(team, "objects", "count/jobs.batch", 1000)
-    held = team.wait(
-        "quota", lambda e: stages(e)["train"].get("job") and stages(e)["train"].get("reason") == "QuotaExceeded", seconds=90
-    )
+    held = team.wait("quota", lambda e: pod_without_room(stages(e)["train"]), seconds=90)
     message = stages(held)["train"]["message"]
     scenario.facts["quota of pods"] = message
     scenario.check(message == "ResourceQuota places has no room for pods: asks for 1, 1 of 1 in use", f"the pod: {message}")
@@ -311,6 +308,11 @@ def check_quota(scenario: Scenario, team: Scenario) -> None:
     quota(team, "places", "pods", 100)
     done = team.wait("quota", ended, seconds=180)
     scenario.check(condition(done, "Complete"), "with larger quotas it went on by itself")
+
+
+def pod_without_room(stage: Object) -> bool:
+    """Whether its Job is there, and a quota keeps the pod away."""
+    return bool(stage.get("job")) and stage.get("reason") == "QuotaExceeded"
 
 
 def quota(team: Scenario, name: str, resource: str, most: int) -> None:
