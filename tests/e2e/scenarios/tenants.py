@@ -14,7 +14,7 @@ from collections import Counter
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from harness import OPERATOR_NAMESPACE, ROOT, Failure, Object, Scenario, condition, ended, kill_operator, stages
+from harness import OPERATOR_NAMESPACE, ROOT, Failure, Object, Scenario, condition, ended, job, kill_operator, stages
 
 from scenarios.verdicts import bare
 
@@ -144,11 +144,11 @@ class Watcher:
 
     def _sample(self) -> None:
         gpus, owners, bound = Counter[str](), set(), Counter[str]()
-        for job in of_all("jobs", _MANAGED):
-            team = self.namespaces.get(job["metadata"]["namespace"])
-            if team is not None and not finished(job):
-                gpus[team] += gpus_of(job["spec"]["template"])
-                owners.add((team, job["metadata"]["labels"]["yolo-operator.dev/experiment"]))
+        for one in of_all("jobs", _MANAGED):
+            team = self.namespaces.get(one["metadata"]["namespace"])
+            if team is not None and not finished(one):
+                gpus[team] += gpus_of(one["spec"]["template"])
+                owners.add((team, one["metadata"]["labels"]["yolo-operator.dev/experiment"]))
         for pod in of_all("pods", _MANAGED):
             team = self.namespaces.get(pod["metadata"]["namespace"])
             if team is not None and pod["status"].get("phase") in ("Pending", "Running"):
@@ -191,9 +191,11 @@ def of_all(kind: str, selector: str) -> list[Object]:
     return list(answer["items"])
 
 
-def finished(job: Object) -> bool:
+def finished(body: Object) -> bool:
     """Whether the Job is Complete or Failed."""
-    return any(c["type"] in ("Complete", "Failed") and c["status"] == "True" for c in job.get("status", {}).get("conditions", []))
+    return any(
+        c["type"] in ("Complete", "Failed") and c["status"] == "True" for c in body.get("status", {}).get("conditions", [])
+    )
 
 
 def gpus_of(pod: Object) -> int:
@@ -327,8 +329,6 @@ def quota(team: Scenario, name: str, resource: str, most: int) -> None:
 
 def pause(team: Scenario) -> None:
     """A pod that stays."""
-    from harness import job
-
     sleeper = job("pause", ["sleep", "600"])
     team.apply(sleeper)
     team.kubectl("wait", "--for=jsonpath={.status.ready}=1", "job/pause", "--timeout=60s", timeout=70)
