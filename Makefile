@@ -214,6 +214,12 @@ bench: venv  ## Side by side with Argo Workflows and with the floor; build/bench
 	@hack/cluster build kubernetes etcd kwok helm argo-workflows
 	@PATH="$$(hack/cluster bin):$$PATH" $(PY) benchmarks/bench.py
 
+.PHONY: chaos
+chaos: venv  ## Fault injection: every write, bad API weather, mutated resources; build/chaos/results.json (1 hour)
+	$(call say,Chaos)
+	@hack/cluster build kubernetes etcd
+	@PATH="$$(hack/cluster bin):$$PATH" $(PY) -m chaos
+
 .PHONY: test-down
 test-down:  ## Stop and remove the tests' cluster
 	-@hack/cluster down --name $(TEST_CLUSTER)

@@ -88,6 +88,17 @@ class Crashes:
         """Jobs that the undisturbed run did not need."""
         return sum(death.more_jobs for death in self.deaths)
 
+    def document(self) -> dict[str, object]:
+        """For results."""
+        return {
+            "story": self.story,
+            "writes": self.writes,
+            "deaths": len(self.deaths),
+            "divergent": len(self.divergent),
+            "duplicateJobs": self.duplicate_jobs,
+            "seconds": self.seconds,
+        }
+
 
 async def undisturbed(lab: Lab, story: Story) -> tuple[State, int]:
     """The state to compare with, and the number of mutating calls that led there.

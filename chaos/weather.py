@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import signal
 import time
@@ -218,16 +219,16 @@ RESYNC = {"watch lines dropped": "5"}
 """What is lost for good is found by the periodic list, which is 600 s unless said otherwise."""
 
 
-async def all_weathers(lab: Lab, story: Story) -> list[Outcome]:
-    """A calm run, then each weather, side by side."""
+async def everything(lab: Lab, story: Story, plane: Plane | None = None) -> list[Outcome]:
+    """A calm run, then each weather, side by side; with a plane of our own also what its processes can suffer, one by one."""
     async with Kubelet(lab.upstream, story.ending, story.run_seconds):
         calm, reference = await _one(lab, story, CALM, Weather())
         found = await asyncio.gather(*(_one(lab, story, name, make()) for name, make in WEATHERS.items()))
-    return [calm, *(judged(outcome, state, calm, reference) for outcome, state in found)]
+    outcomes = [calm, *(judged(outcome, state, calm, reference) for outcome, state in found)]
+    return outcomes + (await _server_faults(lab, story, plane, calm, reference) if plane is not None else [])
 
 
-async def server_faults(lab: Lab, story: Story, plane: Plane, calm: Outcome, reference: State) -> list[Outcome]:
-    """The API server is killed and comes back; etcd stands still."""
+async def _server_faults(lab: Lab, story: Story, plane: Plane, calm: Outcome, reference: State) -> list[Outcome]:
     found = []
     for name, fault in (("API server killed", restart_server), ("etcd paused 20 s", pause_etcd)):
         async with Kubelet(lab.upstream, story.ending, story.run_seconds):
@@ -239,8 +240,6 @@ async def server_faults(lab: Lab, story: Story, plane: Plane, calm: Outcome, ref
 
 async def restart_server(plane: Plane) -> None:
     """Kill the API server some times; the supervisor starts it again."""
-    import os
-
     for _ in range(RESTARTS):
         await asyncio.sleep(4)
         os.kill(plane.pid("kube-apiserver"), signal.SIGKILL)
@@ -249,8 +248,6 @@ async def restart_server(plane: Plane) -> None:
 
 async def pause_etcd(plane: Plane) -> None:
     """etcd hears nothing for a while, and then goes on."""
-    import os
-
     await asyncio.sleep(4)
     pid = plane.pid("etcd")
     os.kill(pid, signal.SIGSTOP)
@@ -329,6 +326,7 @@ def as_json(outcomes: list[Outcome]) -> list[dict[str, Any]]:
             "injected": outcome.injected,
             "restarts": outcome.restarts,
             "differences": outcome.differences,
+            "moreJobs": outcome.more_jobs,
             "excesses": outcome.excesses,
             **vars(outcome.usage),
         }

@@ -8,7 +8,7 @@ from yolo_operator.api import resource
 from yolo_operator.api.spec import Spec, parse_spec
 from yolo_operator.api.status import read_status
 from yolo_operator.kube.cluster import Object
-from yolo_operator.pipeline.names import rerun_tokens
+from yolo_operator.pipeline.names import remembered, rerun_tokens
 from yolo_operator.pipeline.values import NO_GPUS, Experiment, Gpus, JobState, JobView, PodView, StageKey
 
 CONTAINER = "stage"
@@ -35,7 +35,7 @@ def experiment_of(body: Object, spec: Spec | None = None) -> Experiment:
         generation=int(meta.get("generation") or 0),
         spec=spec or parse_spec(body.get("spec") or {}),
         status=read_status(body.get("status") or {}),
-        retry_token=str(annotations.get(resource.ANNOTATION_RETRY) or ""),
+        retry_token=remembered(str(annotations.get(resource.ANNOTATION_RETRY) or "")),
         rerun=rerun_tokens(str(annotations.get(resource.ANNOTATION_RERUN) or "")),
         cancel_token=str(annotations.get(resource.ANNOTATION_CANCEL) or ""),
     )

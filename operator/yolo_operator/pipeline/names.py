@@ -10,6 +10,7 @@ from yolo_operator.api.workspace import Workspace
 from yolo_operator.pipeline.values import StageKey
 
 _MOST_TOKENS = 64
+_LONGEST_TOKEN = 128
 _LONGEST = 63  # a Job's name becomes a label value of its pods
 
 
@@ -42,6 +43,11 @@ def stage_directory(workspace: str, key: StageKey, digest: str, spoiled: int = 0
 def place_of(experiment: str, workspace: Workspace) -> str:
     """Short digest of where the workspace lies: a Job of another place has nothing to do with the results here."""
     return digest_of([workspace_claim(experiment, workspace), (workspace.sub_path or "").strip("/")])[:8]
+
+
+def remembered(token: str) -> str:
+    """What status keeps of an annotation's value: itself, or the digest of one that is longer than a person would write."""
+    return token if len(token) <= _LONGEST_TOKEN else digest_of(token)
 
 
 def rerun_tokens(annotation: str) -> dict[str, str]:

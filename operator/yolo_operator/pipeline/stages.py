@@ -241,7 +241,7 @@ def _why(experiment: Experiment, run: StageRun, previous: StageStatus | None) ->
     changed = [name for name in dict.fromkeys((*before, *now)) if before.get(name) != now.get(name)]
     if changed == ["rerun"]:
         token = experiment.rerun.get(str(run.key)) or experiment.rerun.get(run.key.name)
-        return f"asked for: rerun {token}" if token else "asked for: rerun of an earlier stage"
+        return f"asked for: rerun {token}"[:256] if token else "asked for: rerun of an earlier stage"
     return f"inputs changed: {', '.join(changed)}"[:256] if changed else "inputs changed"
 
 

@@ -54,7 +54,7 @@ class Experiment:
     spec: Spec
     status: Status
     retry_token: str = ""
-    """Value of the retry annotation: a new one lets failed stages run again."""
+    """Of the retry annotation, as status remembers it: a new one lets failed stages run again."""
     rerun: Mapping[str, str] = field(default_factory=dict)
     """Tokens of the rerun annotation by stage."""
     cancel_token: str = ""

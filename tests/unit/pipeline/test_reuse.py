@@ -365,3 +365,17 @@ def test_a_deadline_and_a_stall_limit_reach_the_container() -> None:
     for job in world.created_jobs():
         assert job["spec"]["activeDeadlineSeconds"] == 3600
         assert instructions(job)["stallSeconds"] == (900 if stage_of(job)[0] == "train" else 600)
+
+
+def test_annotations_of_any_length_are_borne() -> None:
+    world = World(small_spec(), script={("train", ""): [Outcome.USER]}).rest()
+    assert world.status()["phase"] == "Failed"
+    annotate(world, retry="again " + "x" * 300)
+    assert world.rest().status()["phase"] == "Succeeded"
+    annotate(world, retry="again " + "x" * 301)
+    before = len(world.created_jobs())
+    annotate(world, rerun="evaluate=" + "y" * 1000)
+    assert world.rest().status()["phase"] == "Succeeded"
+    assert len(world.created_jobs()) == before + 1
+    assert world.stage("evaluate")["why"].startswith("asked for: rerun yyy")
+    assert len(world.status()["retry"]) <= 128
