@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from chaos import crash, mutate, mutations, stories
+import examples
+from chaos import case, crash, mutate, mutations, stories
 from chaos.case import Lab
+from chaos.kubelet import Kubelet
 from chaos.nursery import Nursery
 from chaos.proxy import upstream
 
@@ -44,3 +46,27 @@ async def test_mutated_experiments_are_refused_with_a_path_or_come_to_rest_with_
     assert [str(verdict) for verdict in found.bad] == []
     assert found.counts[mutate.Result.REJECTED] > MUTATIONS / 4
     assert found.counts[mutate.Result.RECONCILED] > MUTATIONS / 8
+
+
+async def test_two_operators_with_namespaces_of_their_own_share_the_work_without_meeting(lab: Lab) -> None:
+    cases = [case.Case.of(lab, f"shard-{number}") for number in range(2)]
+    async with Kubelet(lab.upstream), cases[0].proxy.serve(), cases[1].proxy.serve():
+        for each in cases:
+            await each.prepare()
+            await each.operator()
+        for each in cases:
+            for number in range(3):
+                name = f"plates-{number}"
+                await each.submit(examples.small_spec(workspace={"claimName": "data", "subPath": name}), name)
+        states = [await each.settled(90) for each in cases]
+        for each in cases:
+            await each.finish()
+    assert [state.settled for state in states] == [True, True]
+    for each, other in ((cases[0], cases[1]), (cases[1], cases[0])):
+        about = " ".join(each.proxy.written)
+        assert about.count("/jobs/plates-") > 0
+        assert other.namespace not in about
+    for state in states:
+        assert set(state.jobs.values()) == {3}
+    for each in cases:
+        await each.remove()

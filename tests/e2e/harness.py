@@ -258,7 +258,7 @@ def kill_operator() -> bool:
     found = False
     for pod in pods["items"]:
         for status in pod["status"].get("containerStatuses", []):
-            for process in _processes_of(status.get("containerID", "").rpartition("/")[2]):
+            for process in processes_of(status.get("containerID", "").rpartition("/")[2]):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(process, signal.SIGKILL)
                     found = True
@@ -267,7 +267,7 @@ def kill_operator() -> bool:
     return found
 
 
-def _processes_of(container: str) -> Iterator[int]:
+def processes_of(container: str) -> Iterator[int]:
     if not container:
         return
     for entry in Path("/proc").iterdir():

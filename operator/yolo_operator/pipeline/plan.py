@@ -12,7 +12,7 @@ from yolo_operator.api.resource import ANNOTATION_CANCEL
 from yolo_operator.api.spec import Spec
 from yolo_operator.api.status import Chosen, GateStatus, Phase, StageState, StageStatus, VariantStatus
 from yolo_operator.api.toolkit import SecretKeyRef
-from yolo_operator.pipeline import gates, graph, memo, stages, times
+from yolo_operator.pipeline import gates, graph, memo, stages
 from yolo_operator.pipeline.choice import Variant, misfit, pareto
 from yolo_operator.pipeline.decisions import Decisions, map_of
 from yolo_operator.pipeline.foreseen import foreseen
@@ -373,8 +373,14 @@ def _next_look(walk: _Walk, now: datetime) -> float | None:
     if walk.unsettled:
         return 0.0
     due = [
-        times.seconds_between(times.to_text(now), record.retry_time)
+        stages.seconds_to_retry(record.retry_time, now)
         for record in walk.records.values()
         if record.retry_time is not None and record.state is StageState.PENDING
+    ]
+    # A Job without a pod says nothing more: that it has none is for us to notice.
+    due += [
+        stages.seconds_to_pod(record, now)
+        for record in walk.records.values()
+        if record.state is StageState.STARTING and record.reason is None
     ]
     return max(0.5, min(due)) if due else None

@@ -57,6 +57,7 @@ PROGRESS_STEP = 5
 PROGRESS_SECONDS = 180
 """Age after which any progress is."""
 LONGEST_BACKOFF = 3600
+NO_POD, NO_POD_SECONDS = "NoPod", 30
 INFRASTRUCTURE_BACKOFF = 5
 LONGEST_INFRASTRUCTURE_BACKOFF = 300
 
@@ -319,6 +320,18 @@ def _look_at_attempt(
         step.record = _live_record(record, job, observed, now)
 
 
+def seconds_to_pod(record: StageStatus, now: datetime) -> float:
+    """For how long it is nothing special that a new Job has no pod yet."""
+    return NO_POD_SECONDS - times.seconds_between(record.create_time, times.to_text(now)) if record.create_time else 0.0
+
+
+def _no_pod(job: JobView) -> str:
+    return (
+        f"the Job has no pod after {NO_POD_SECONDS} s: `kubectl describe job {job.name}` tells what forbids it"
+        " (a quota, Pod Security, a PriorityClass or RuntimeClass that does not exist)"
+    )
+
+
 def _live_record(record: StageStatus, job: JobView, observed: Observed, now: datetime) -> StageStatus:
     if job.suspended:
         return _queued(record, job, observed)
@@ -328,7 +341,8 @@ def _live_record(record: StageStatus, job: JobView, observed: Observed, now: dat
         # It has just ended; the Job controller will say how.
         return record
     if pod is None:
-        reason, message = observed.held.get(job.name) or (None, None)
+        told = (NO_POD, _no_pod(job)) if seconds_to_pod(record, now) <= 0 else (None, None)
+        reason, message = observed.held.get(job.name) or told
         return record.model_copy(update={"state": StageState.STARTING, "reason": reason, "message": message and message[:1024]})
     if not pod.running:
         reason, message = _why_not_running(pod)
@@ -461,6 +475,12 @@ def _failed(record: StageStatus, verdict: Verdict, retry: Retry, now: datetime) 
     )
 
 
+def seconds_to_retry(retry_time: str, now: datetime) -> float:
+    """Until a retry is due. No wait is longer than LONGEST_BACKOFF: one that seems to be comes from a clock that was set back."""
+    wait = times.seconds_between(times.to_text(now), retry_time)
+    return wait if wait <= LONGEST_BACKOFF + 1 else 0.0
+
+
 def backoff(failure: FailureClass, failures: int, record: StageStatus, retry: Retry) -> int:
     """Seconds before the next attempt.
 
@@ -493,7 +513,7 @@ def _want_start(step: Step, experiment: Experiment, run: StageRun, of_stage: lis
     if any(not job.finished for job in of_stage):
         # Its pod may still be writing into the directory.
         return
-    if record.retry_time is not None and times.to_text(now) < record.retry_time:
+    if record.retry_time is not None and seconds_to_retry(record.retry_time, now) > 0:
         return
     attempt = record.attempt + 1
     step.start = CreateJob(job_name(experiment.name, run.key, run.digest, attempt, run.place), attempt, run)

@@ -67,7 +67,7 @@ def summarise(
         pruned=round(chosen.parameter_ratio, 4) if chosen and chosen.parameter_ratio is not None else None,
         message=_message(records, ending, phase),
         start_time=previous.start_time or min((r.create_time for r in records if r.create_time), default=None),
-        completion_time=(max(finishes, default=times.to_text(now))) if done else None,
+        completion_time=max(finishes, default=previous.completion_time or times.to_text(now)) if done else None,
         claim_name=workspace_claim(experiment.name, experiment.spec.workspace),
         sub_path=experiment.spec.workspace.sub_path,
         retry=experiment.retry_token or None,

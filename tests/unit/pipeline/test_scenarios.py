@@ -525,3 +525,16 @@ def test_a_namespace_that_is_made_anew_gets_its_runner_again() -> None:
     world.cluster.add(EXPERIMENTS, NAMESPACE, experiment_body(small_spec()))
     world.until(lambda: "Starting" in world.states().values())
     assert world.cluster.objects(CONFIG_MAPS)
+
+
+def test_an_experiment_that_is_cancelled_before_anything_has_run_rests() -> None:
+    world = World(small_spec())
+    world.edit({"metadata": {"annotations": {resource.ANNOTATION_CANCEL: "1"}}})
+    world.rest()
+    assert world.status()["phase"] == "Failed"
+    assert not world.created_jobs()
+    writes, completed = world.cluster.writes, world.status()["completionTime"]
+    world.clock.advance(60)
+    world.operator.resync()
+    world.rest()
+    assert (world.cluster.writes, world.status()["completionTime"]) == (writes, completed)

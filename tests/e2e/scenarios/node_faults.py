@@ -1,0 +1,210 @@
+"""What nodes and kubelets do to stages: killed, out of memory, drained, a kubelet that is away, no space, no image, no volume."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from harness import Failure, Object, Scenario, claim, condition, ended, processes_of, stages
+
+from scenarios.evict import epoch_of, training_experiment, training_pod
+
+AWAY_SECONDS = 90
+"""For which the kubelet stands still: the node is NotReady after some 50 s, and its pods are not yet replaced."""
+SMALL_VOLUME = "24m"
+
+
+def run(scenario: Scenario) -> None:
+    """The scenario. Every fault is tried, and each is told with what it came to, before any is complained about."""
+    scenario.fresh_namespace()
+    scenario.make_dataset(train=40, validation=10, test=4)
+    scenario.facts["faults"] = []
+    for fault in (killed, out_of_memory, no_image, no_volume, no_space, drained, kubelet_away):
+        began = time.monotonic()
+        try:
+            verdict, right = fault(scenario)
+        except (Failure, subprocess.SubprocessError) as failure:
+            verdict, right = f"not as it should be: {failure}", False
+        name = fault.__name__.replace("_", " ")
+        found = {"name": name, "verdict": verdict, "right": right, "seconds": round(time.monotonic() - began, 1)}
+        scenario.facts["faults"].append(found)
+        print(f"  {'ok  ' if right else 'FAIL'}  {name}: {verdict}", flush=True)
+    wrong = [fault["name"] for fault in scenario.facts["faults"] if not fault["right"]]
+    scenario.check(not wrong, f"the verdict and the next step are right each time{': not ' if wrong else ''}{', '.join(wrong)}")
+
+
+def quick(name: str, epochs: int = 6) -> Object:
+    """A short training and its evaluation."""
+    experiment = training_experiment(name)
+    experiment["spec"]["experimentSpec"]["trainingConfig"] |= {"numEpochs": epochs, "checkpointInterval": 2}
+    experiment["spec"]["retry"] = {"limit": 2, "backoffSeconds": 2}
+    return experiment
+
+
+def train(experiment: Object) -> dict[str, Any]:
+    """The record of the training."""
+    return stages(experiment).get("train", {})
+
+
+def trains(scenario: Scenario, epoch: int = 1) -> Callable[[Object], bool]:
+    """Whether the training is in this epoch, at least."""
+    return lambda experiment: epoch_of(experiment, scenario) >= epoch
+
+
+def finish(scenario: Scenario, name: str) -> Object:
+    """The experiment at its end."""
+    return scenario.wait(name, ended, seconds=420)
+
+
+def killed(scenario: Scenario) -> tuple[str, bool]:
+    """SIGKILL to all processes of the training's container: no report. Counts once, goes on from its checkpoint."""
+    scenario.apply(quick("killed", 12))
+    scenario.wait("killed", trains(scenario, 4), seconds=240)
+    pod = training_pod(scenario, "killed")
+    (container,) = [status["containerID"].rpartition("/")[2] for status in pod["status"]["containerStatuses"]]
+    for process in processes_of(container):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+    record = train(finish(scenario, "killed"))
+    first = record["attempts"][0]
+    good = record["state"] == "Succeeded" and record["attempt"] == 2 and record["failures"] == 1
+    resumed = record.get("resumedFromEpoch")
+    return f"{first['reason']}, attempt {record['attempt']} resumed from epoch {resumed}", good and bool(resumed)
+
+
+def out_of_memory(scenario: Scenario) -> tuple[str, bool]:
+    """The container has less memory than the training needs: named, tried again up to the limit, then over."""
+    experiment = quick("out-of-memory")
+    experiment["spec"]["retry"] = {"limit": 1, "backoffSeconds": 2}
+    experiment["spec"]["stages"] = {"train": {"resources": {"limits": {"memory": "120Mi"}, "requests": {"memory": "60Mi"}}}}
+    scenario.apply(experiment)
+    record = train(finish(scenario, "out-of-memory"))
+    good = record["state"] == "Failed" and record["reason"] == "OutOfMemory" and record["attempt"] == 2
+    return f"{record['state']} {record['reason']} after attempt {record['attempt']}", good
+
+
+def no_image(scenario: Scenario) -> tuple[str, bool]:
+    """An image that no registry has: said, and waited for; another image goes on at once."""
+    experiment = quick("no-image", 2)
+    image = experiment["spec"]["toolkit"]["image"]
+    experiment["spec"]["toolkit"]["image"] = "registry.invalid/open-toolkit:none"
+    experiment["spec"]["anchors"] = {"auto": {"count": 9}}
+    scenario.apply(experiment)
+    told = scenario.wait("no-image", lambda e: "mage" in str(waiting(e)), seconds=120)
+    said = waiting(told)
+    scenario.kubectl("patch", "yexp", "no-image", "--type=merge", "-p", f'{{"spec": {{"toolkit": {{"image": "{image}"}}}}}}')
+    after = finish(scenario, "no-image")
+    return f"{said}; then {after['status']['phase']}", condition(after, "Complete") and not condition(told, "Failed")
+
+
+def no_volume(scenario: Scenario) -> tuple[str, bool]:
+    """A claim that nothing binds: said, and waited for."""
+    pending = claim("unbound")
+    pending["spec"]["storageClassName"] = "nobody"
+    experiment = quick("no-volume", 2)
+    experiment["spec"]["workspace"] = {"claimName": "unbound"}
+    scenario.apply(pending, experiment)
+    told = scenario.wait("no-volume", lambda e: "PersistentVolumeClaim" in str(waiting(e)), seconds=120)
+    scenario.kubectl("delete", "yexp", "no-volume")
+    return str(waiting(told))[:160], not condition(told, "Failed")
+
+
+def no_space(scenario: Scenario) -> tuple[str, bool]:
+    """A workspace that fills up: the user's business, said with the reason, and not tried again."""
+    with small_volume(scenario):
+        experiment = quick("no-space")
+        experiment["spec"]["workspace"] = {"claimName": "small"}
+        scenario.apply(experiment)
+        after = finish(scenario, "no-space")
+        scenario.kubectl("delete", "yexp", "no-space")
+    failed = [record for record in stages(after).values() if record["state"] == "Failed"]
+    good = len(failed) == 1 and failed[0]["reason"] == "NoSpace" and failed[0]["attempt"] == 1
+    return ", ".join(f"{one['name']} {one['reason']}: {one['message'][:90]}" for one in failed), good
+
+
+def drained(scenario: Scenario) -> tuple[str, bool]:
+    """The only node is drained: interrupted, counts for nothing, waits for a node, and resumes when there is one."""
+    scenario.apply(quick("drained", 12))
+    scenario.wait("drained", trains(scenario, 4), seconds=240)
+    (node,) = scenario.get("nodes")["items"]
+    name = node["metadata"]["name"]
+    selector = "yolo-operator.dev/experiment=drained"
+    try:
+        scenario.kubectl(
+            "drain", name, "--ignore-daemonsets", "--force", f"--pod-selector={selector}", "--timeout=90s", timeout=100
+        )
+        told = scenario.wait("drained", lambda e: "nschedulable" in str(waiting(e)), seconds=90)
+    finally:
+        scenario.kubectl("uncordon", name)
+    record = train(finish(scenario, "drained"))
+    good = record["state"] == "Succeeded" and record["failures"] == 0 and bool(record.get("resumedFromEpoch"))
+    return f"{str(waiting(told))[:80]}; then resumed from epoch {record.get('resumedFromEpoch')}, 0 failures", good
+
+
+def kubelet_away(scenario: Scenario) -> tuple[str, bool]:
+    """The kubelet hears and says nothing for a while: the training is not given up, and its end is seen afterwards."""
+    scenario.apply(quick("kubelet-away", 10))
+    scenario.wait("kubelet-away", trains(scenario), seconds=240)
+    process = kubelet()
+    os.kill(process, signal.SIGSTOP)
+    try:
+        time.sleep(AWAY_SECONDS)
+        (node,) = scenario.get("nodes")["items"]
+        ready = [one["status"] for one in node["status"]["conditions"] if one["type"] == "Ready"]
+        meanwhile = train(scenario.get("yexp", "kubelet-away"))["state"]
+    finally:
+        os.kill(process, signal.SIGCONT)
+    record = train(finish(scenario, "kubelet-away"))
+    good = ready == ["Unknown"] and meanwhile == "Running" and record["state"] == "Succeeded" and record["attempt"] == 1
+    return f"node Ready={ready[0]}, training {meanwhile}, then {record['state']} in attempt {record['attempt']}", good
+
+
+def waiting(experiment: Object) -> str:
+    """What status says of the stage that does not start."""
+    status = experiment.get("status", {})
+    told = [
+        f"{s.get('reason', '')} {s.get('message', '')}" for s in status.get("stages", []) if s["state"] in ("Starting", "Pending")
+    ]
+    return " ".join([status.get("message") or "", *told[:1]]).strip()
+
+
+def kubelet() -> int:
+    """The kubelet's process on this machine, of the cluster that the kubeconfig names."""
+    home = Path(os.environ["KUBECONFIG"]).parent
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            with contextlib.suppress(OSError):
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+                if Path(os.fsdecode(words[0])).name == "kubelet" and any(str(home).encode() in word for word in words):
+                    return int(entry.name)
+    raise Failure("there is no kubelet of this cluster on this machine: the scenario needs the embedded flavour")
+
+
+@contextlib.contextmanager
+def small_volume(scenario: Scenario) -> Iterator[None]:
+    """A claim `small` on a tmpfs of a few MiB, in the node's own mount namespace."""
+    process, path = kubelet(), "/var/lib/kubelet/small-volume"
+    enter = ["nsenter", f"--target={process}", "--mount", "--"]
+    for command in (["mkdir", "-p", path], ["mount", "-t", "tmpfs", "-o", f"size={SMALL_VOLUME},mode=777", "small", path]):
+        subprocess.run([*enter, *command], check=True, timeout=30)
+    name = f"small-{scenario.namespace}"
+    spec = {
+        "accessModes": ["ReadWriteMany"],
+        "capacity": {"storage": "2Gi"},
+        "hostPath": {"path": path},
+        "storageClassName": "small",
+    }
+    bound = claim("small")
+    bound["spec"] |= {"storageClassName": "small", "volumeName": name}
+    try:
+        scenario.apply({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": spec}, bound)
+        yield
+    finally:
+        scenario.kubectl("delete", "pvc/small", f"pv/{name}", "--wait=false", "--ignore-not-found", check=False)
+        subprocess.run([*enter, "umount", "--lazy", path], check=False, timeout=30)
