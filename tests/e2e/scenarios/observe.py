@@ -41,7 +41,7 @@ def run(scenario: Scenario) -> None:
             scenario.apply(experiment)
             time.sleep(2)
         for name in NAMES:
-            scenario.check(condition(scenario.wait(name, ended, seconds=900), "Complete"), f"{name} is complete")
+            scenario.check(condition(scenario.wait(name, ended, seconds=1800), "Complete"), f"{name} is complete")
         time.sleep(12)
         check_panels(scenario, prometheus, start)
         rules = prometheus.rules()
