@@ -1,4 +1,4 @@
-"""Dashboards' queries asked of a real Prometheus, and pictures drawn from its answers: with a cluster and without."""
+"""Dashboards' queries asked of a real Prometheus: with a cluster and without."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
-from html import escape
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -31,18 +30,22 @@ class Query(NamedTuple):
     panel: str
     ref: str
     expression: str
-    unit: str = ""
+    legend: str = ""
+
+
+def boards() -> list[dict[str, Any]]:
+    """The dashboards."""
+    return [json.loads(file.read_text()) for file in DASHBOARDS]
 
 
 def queries(*, namespace: str = ".*", experiment: str = ".*", rate_interval: str = "10s") -> Iterator[Query]:
     """Every query that Grafana would ask: of panels, annotations and variables, with the variables filled in."""
     values = {"$namespace": namespace, "$experiment": experiment, "$__rate_interval": rate_interval}
-    for file in DASHBOARDS:
-        board = json.loads(file.read_text())
+    for board in boards():
         for panel in board["panels"]:
-            unit = panel.get("fieldConfig", {}).get("defaults", {}).get("unit", "")
             for target in panel["targets"]:
-                yield Query(board["title"], panel["title"], target["refId"], _filled(target["expr"], values), unit)
+                legend = target.get("legendFormat") or ""
+                yield Query(board["title"], panel["title"], target["refId"], _filled(target["expr"], values), legend)
         for entry in board.get("annotations", {}).get("list", []):
             yield Query(board["title"], f"annotation {entry['name']}", "A", _filled(entry["expr"], values))
         for entry in board["templating"]["list"]:
@@ -129,39 +132,3 @@ def free_port() -> int:
 def samples(series: list[dict[str, Any]]) -> int:
     """Samples in an answer that are numbers: a quantile of nothing is none."""
     return sum(value not in ("NaN", "+Inf", "-Inf") for one in series for _, value in one["values"])
-
-
-def page(title: str, answers: dict[str, list[tuple[Query, list[dict[str, Any]]]]], start: float) -> str:
-    """A dashboard's panels as one HTML page, drawn from the answers by panel; x: seconds since `start`."""
-    from yolo_operator.cli import charts
-    from yolo_operator.cli.report_style import STYLE
-
-    figures = []
-    for panel, found in answers.items():
-        lines = [
-            charts.Series(_legend(one["metric"], query.ref), [(moment - start, float(value)) for moment, value in one["values"]])
-            for query, series in found
-            for one in series[:8]
-        ]
-        drawn = charts.lines(lines, x_label="seconds", y_label=found[0][0].unit or "value")
-        figures.append(f"<section><h2>{escape(panel)}</h2>{drawn or '<p>no samples</p>'}</section>")
-    style = STYLE + ".panels { display: grid; grid-template-columns: 1fr 1fr; gap: 0 16px; } .legend { font-size: 10px; }"
-    body = f'<main><h1>{escape(title)}</h1><div class="panels">{"".join(figures)}</div></main>'
-    return f'<!doctype html><html lang="en"><head><meta charset="utf-8"><style>{style}</style></head><body>{body}</body></html>'
-
-
-def _legend(labels: dict[str, str], ref: str) -> str:
-    shown = [value for name, value in labels.items() if name not in ("__name__", "job", "instance", "namespace") and value]
-    return " ".join(shown) or ref
-
-
-def picture(html: Path, *, dark: bool = False, height: int = 5200) -> Path | None:
-    """A PNG of a page beside it, as wide as a laptop's screen, where there is a Chromium."""
-    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if browser is None:
-        return None
-    target = html.with_name(f"{html.stem}{'-dark' if dark else ''}.png")
-    command = [browser, "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--window-size=1366,{height}"]
-    command.append(f"--blink-settings=preferredColorScheme={0 if dark else 1}")
-    subprocess.run([*command, f"--screenshot={target}", html.as_uri()], check=True, capture_output=True, timeout=120)
-    return target

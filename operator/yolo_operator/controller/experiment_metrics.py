@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter as Tally
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from math import isfinite
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -25,6 +25,8 @@ LIMIT = 200
 """Experiments that have series of their own, unless the settings say otherwise: some 180 series each."""
 CLASSES = 80
 """Classes of a stage that have series, first names first: as many as COCO has."""
+TOLD_LATE = 10
+"""Seconds. GPU time of a running stage is told up to so long ago: its end is learnt late, and a counter must not go back."""
 _CONDITIONS = frozenset(kind.value for kind in ConditionType)
 
 Numbers = dict[Family, float | int | None]
@@ -95,7 +97,8 @@ class ExperimentCollector(Collector):
         }
         if record.state is StageState.RUNNING or record.finish_time:
             times_of[record.attempt] = record.start_time, record.finish_time
-        seconds = sum(max(0.0, _elapsed(began, ended, now) or 0.0) for began, ended in times_of.values())
+        told = now - timedelta(seconds=TOLD_LATE)
+        seconds = sum(max(0.0, _elapsed(began, ended, told) or 0.0) for began, ended in times_of.values())
         return seconds * self._gpus_of(row, record)
 
     def _gpus_of(self, row: ExperimentRow, record: StageStatus) -> int:

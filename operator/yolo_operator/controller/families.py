@@ -104,7 +104,7 @@ ARTIFACT_BYTES = Family("yolo_stage_artifact_bytes", "gauge", "Size of an artifa
 GPU_SECONDS = Family(
     "yolo_stage_gpu_seconds_total",
     "counter",
-    "GPUs of the stage times the seconds its containers ran; starts again when the stage's input changes",
+    "GPUs times seconds of the stage's containers, a running one's up to ten seconds ago; begins anew with another input",
     STAGE,
 )
 

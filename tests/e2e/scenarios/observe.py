@@ -15,7 +15,8 @@ from typing import Any
 from harness import OPERATOR_NAMESPACE, ROOT, Object, Scenario, condition, ended, small_experiment, stages
 
 sys.path.append(str(ROOT / "tests" / "support"))
-from panels import Prometheus, Query, free_port, page, picture, queries, samples
+from panel_pictures import page, picture
+from panels import Prometheus, Query, free_port, queries, samples
 
 OUT = ROOT / "build" / "e2e" / "observe"
 NAMES = ("plates-1", "plates-2")
@@ -34,13 +35,13 @@ def run(scenario: Scenario) -> None:
         Prometheus(OUT / "prometheus", {"yolo-operator": f"127.0.0.1:{port}"}, interval="2s") as prometheus,
     ):
         start = time.time()
-        for name in NAMES:
+        for number, name in enumerate(NAMES):
             experiment = small_experiment(name)
-            # The same name label: the second is compared with the first.
+            # The same name label: the second is compared with the first, from which it takes over all that is the same.
             experiment["metadata"]["labels"] = {"app.kubernetes.io/name": "plates"}
+            if number:
+                experiment["spec"] |= {"from": {"experiment": NAMES[0]}, "inference": {"threshold": 0.25}}
             scenario.apply(experiment)
-            time.sleep(2)
-        for name in NAMES:
             scenario.check(condition(scenario.wait(name, ended, seconds=1800), "Complete"), f"{name} is complete")
         time.sleep(12)
         check_panels(scenario, prometheus, start)
@@ -90,9 +91,8 @@ def check_plugin(scenario: Scenario, experiment: Object) -> None:
     fetched = target / Path(artifact["path"]).name
     scenario.check(fetched.stat().st_size == artifact["bytes"], f"fetch: {fetched.name}, {artifact['bytes']} bytes, verified")
     compared = json.loads(yolo(scenario, "compare", *NAMES, "-o", "json", "--plot", str(OUT / "compare.html")))
-    scenario.check(
-        {row["name"] for row in compared["spec"]} == {"workspace.subPath"}, "compare: they differ in the directory alone"
-    )
+    differ = {row["name"] for row in compared["spec"]}
+    scenario.check(differ == {"workspace.subPath", "from.experiment", "inference.threshold"}, f"compare: they differ in {differ}")
     left = scenario.get("pods", selector="app.kubernetes.io/component=workspace-reader")["items"]
     scenario.check(not [pod for pod in left if not pod["metadata"].get("deletionTimestamp")], "no reading pod is left")
 

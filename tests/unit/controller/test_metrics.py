@@ -142,7 +142,7 @@ async def test_gpu_seconds_count_earlier_attempts_and_no_time_between_them() -> 
         body["spec"]["resources"] = {"gpus": 1}
         return only(await scrape(cache_of(body), clock=lambda: NOW), "yolo_stage_gpu_seconds_total", stage="train")
 
-    for stage, seconds in ((waits, 600), (runs | {"state": "Starting", "startTime": None}, 600), (runs, 600 + 1800)):
+    for stage, seconds in ((waits, 600), (runs | {"state": "Starting", "startTime": None}, 600), (runs, 600 + 1790)):
         assert await gpu_seconds(stage) == seconds
     assert await gpu_seconds(waits | {"state": "Failed", "finishTime": past["finishTime"]}) == 600, "not twice"
 
