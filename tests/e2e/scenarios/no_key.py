@@ -1,4 +1,4 @@
-"""The toolkit's key is nowhere but in its Secret: whole runs, and then a search in objects, logs, Events, metrics, reports, files.
+"""The toolkit's key is nowhere but in its Secret: whole runs, then a search in objects, logs, metrics, reports, files.
 
 The toolkit is the emulated TAO, which gets the key as an argument, as the real one does, and here even prints it. At the end the
 key is planted in three places, and the same search has to find it in each of them and nowhere else.
