@@ -1,12 +1,14 @@
 """What MkDocs does besides, so that docs/ reads the same on a repository's page and as a site.
 
 * A link from docs/ to a file of the repository (an example, the chart's README) leads to a page of the site that holds the file.
+* A bar in a table's code is written `\\|` and read as a bar.
 * A list may follow its paragraph without an empty line, as everywhere but in Python's Markdown.
 * Pictures (SVG) stand in the page itself, so that they follow its light or dark scheme.
 """
 
 from __future__ import annotations
 
+import html
 import posixpath
 import re
 from collections.abc import Callable, Iterator
@@ -25,6 +27,8 @@ ELSEWHERE = "repository"
 
 LINK = re.compile(r"(\]\()([^)\s]+)(\))")
 PICTURE = re.compile(r'<img alt="([^"]*)" src="([^"]*\.svg)" ?/?>')
+BAR = r"\|"
+BAR_IN_CODE = re.compile(r"`([^`]*\\\|[^`]*)`")
 FENCE = re.compile(r"^\s*(`{3,}|~{3,})")
 ITEM = re.compile(r"^(\*|-|\d+\.) ")
 LANGUAGES = {".yaml": "yaml", ".yml": "yaml", ".lua": "lua", ".py": "python", ".sh": "sh", ".json": "json"}
@@ -51,11 +55,16 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     """Links of the repository as links of the site; lists with the empty line that they need here."""
     place = _place(page.file.src_uri)
-    linked = _outside_fences(markdown, lambda line: LINK.sub(lambda found: _link(found, place, page.file.src_uri), line))
+
+    def changed(line: str) -> str:
+        line = LINK.sub(lambda found: _link(found, place, page.file.src_uri), line)
+        return BAR_IN_CODE.sub(_with_bars, line) if line.startswith("|") else line
+
+    linked = _outside_fences(markdown, changed)
     return "\n".join(_with_empty_lines(linked.splitlines()))
 
 
-def on_page_content(html: str, page: Page, config: MkDocsConfig, **_: Any) -> str:
+def on_page_content(text: str, page: Page, config: MkDocsConfig, **_: Any) -> str:
     """Each SVG's own text in place of its address."""
 
     def inline(found: re.Match[str]) -> str:
@@ -67,7 +76,7 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, **_: Any) -> st
         svg = path.read_text(encoding="utf-8")
         return svg[svg.index("<svg") :].strip()
 
-    return PICTURE.sub(inline, html)
+    return PICTURE.sub(inline, text)
 
 
 # --- links ---
@@ -126,6 +135,10 @@ def _link(found: re.Match[str], place: str, uri: str) -> str:
 
 
 # --- text ---
+
+
+def _with_bars(code: re.Match[str]) -> str:
+    return f"<code>{html.escape(code[1].replace(BAR, '|')).replace('|', '&#124;')}</code>"
 
 
 def _outside_fences(text: str, change: Callable[[str], str]) -> str:

@@ -91,3 +91,7 @@ def test_a_list_may_follow_its_paragraph_at_once() -> None:
     assert list(hooks._with_empty_lines(lines)) == [
         *("**Look**", "", "* one", "  goes on", "* two", "", "Text", "", "1. first", "```", "no", "* list", "```")
     ]
+
+
+def test_a_bar_in_a_tables_code_is_a_bar() -> None:
+    assert hooks.BAR_IN_CODE.sub(hooks._with_bars, r"| `(^\|/)a` | `b` |") == "| <code>(^&#124;/)a</code> | `b` |"

@@ -46,3 +46,14 @@ def test_every_stage_of_every_toolkit_is_there() -> None:
     assert tasks == {
         (profile, task) for profile in DIALECTS for task in ("kmeans", "train", "evaluate", "prune", "export", "inference")
     }
+
+
+def test_the_page_on_compatibility_names_every_toolkit_and_the_charts_least_kubernetes() -> None:
+    text = (PAGE.parent / "compatibility.md").read_text(encoding="utf-8")
+    for known in DIALECTS.values():
+        assert f"| `{known.profile}` |" in text
+        assert "/" not in known.default_image.partition("/")[2] or f"`{known.default_image}`" in text
+    chart = (PAGE.parents[1] / "helm/yolo-operator/Chart.yaml").read_text(encoding="utf-8")
+    least = re.search(r'kubeVersion: ">=(\d+\.\d+)', chart)
+    assert least
+    assert f"**{least[1]} or newer**" in text
