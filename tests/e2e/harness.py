@@ -81,12 +81,13 @@ class Scenario:
         """Apply objects."""
         self.kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)}))
 
-    def fresh_namespace(self) -> None:
-        """Make the namespace, or empty it of an earlier run."""
+    def fresh_namespace(self, pod_security: str = "restricted") -> None:
+        """Make the namespace, or empty it of an earlier run. Pod Security is enforced there: TAO's stages need `baseline`."""
         subprocess.run(
             ["kubectl", "delete", "namespace", self.namespace, "--ignore-not-found", "--wait"], check=True, timeout=300
         )
         subprocess.run(["kubectl", "create", "namespace", self.namespace], check=True, timeout=60, stdout=subprocess.DEVNULL)
+        self.kubectl("label", "namespace", self.namespace, f"pod-security.kubernetes.io/enforce={pod_security}")
 
     def make_dataset(self, *, train: int = 120, validation: int = 30, test: int = 6, size: str = "160x120") -> None:
         """A claim with a small dataset in Darknet format, drawn by the example's generator."""
@@ -171,12 +172,19 @@ def job(name: str, command: list[str], volumes: dict[str, Object] | None = None)
         "imagePullPolicy": "IfNotPresent",
         "command": command,
         "env": [{"name": "HOME", "value": "/tmp"}],
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
         "volumeMounts": [{"name": volume, "mountPath": f"/{volume}"} for volume in every],
     }
     pod = {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
-        "securityContext": {"runAsUser": 65532, "runAsGroup": 65532, "fsGroup": 65532},
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": 65532,
+            "runAsGroup": 65532,
+            "fsGroup": 65532,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
         "containers": [container],
         "volumes": [{"name": volume, **source} for volume, source in every.items()],
     }

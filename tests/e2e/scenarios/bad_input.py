@@ -28,7 +28,7 @@ print(labels[3].name, labels[5].stem, labels[2].name)
 
 def run(scenario: Scenario) -> None:
     """The scenario."""
-    scenario.fresh_namespace()
+    scenario.fresh_namespace(pod_security="baseline")
     check_refused(scenario)
     scenario.make_dataset(train=12, validation=4, test=2)
     four, missing, unmapped = scenario.in_workspace(_BREAK).split()

@@ -53,7 +53,7 @@ LIES = {
 
 def run(scenario: Scenario) -> None:
     """The scenario."""
-    scenario.fresh_namespace()
+    scenario.fresh_namespace(pod_security="baseline")
     scenario.make_dataset(train=24, validation=8, test=4)
     scenario.kubectl("create", "secret", "generic", "tao", "--from-literal=key=license-plate-yolov4")
     settings = {name: lie.emulate for name, lie in LIES.items()}
