@@ -62,9 +62,9 @@ def run(scenario: Scenario) -> None:
             check_waiting(scenario, teams)
             teams[GREEN].apply(experiment("urgent", priority=10))
             teams[BLUE].apply(experiment("loud", priority=900))
-            watcher.until(lambda: watcher.ended >= 3, "three experiments have ended", 300)
+            watcher.until(lambda: watcher.ended >= 3, "three experiments have ended", 500)
             scenario.check(kill_operator(), "the operator is killed")
-            watcher.until(lambda: watcher.ended == watcher.total, "all have ended", 480)
+            watcher.until(lambda: watcher.ended == watcher.total, "all have ended", 800)
         watcher.check()
         check_record(scenario, teams)
         check_quota(scenario, teams[BLUE])
@@ -292,7 +292,7 @@ def check_quota(scenario: Scenario, team: Scenario) -> None:
     count = len(team.get("jobs")["items"])
     quota(team, "objects", "count/jobs.batch", count + 1)
     team.apply(experiment("quota"))
-    held = team.wait("quota", lambda e: stages(e).get("train", {}).get("reason") == "QuotaExceeded", seconds=90)
+    held = team.wait("quota", lambda e: stages(e).get("train", {}).get("reason") == "QuotaExceeded", seconds=240)
     message = stages(held)["train"]["message"]
     scenario.facts["quota of Jobs"] = message
     wanted = f"ResourceQuota objects has no room for count/jobs.batch: asks for 1, {count + 1} of {count + 1} in use"
@@ -301,14 +301,14 @@ def check_quota(scenario: Scenario, team: Scenario) -> None:
     # The Job may be made now; its pod may not.
     quota(team, "places", "pods", 1)
     quota(team, "objects", "count/jobs.batch", 1000)
-    held = team.wait("quota", lambda e: pod_without_room(stages(e)["train"]), seconds=90)
+    held = team.wait("quota", lambda e: pod_without_room(stages(e)["train"]), seconds=240)
     message = stages(held)["train"]["message"]
     scenario.facts["quota of pods"] = message
     scenario.check(message == "ResourceQuota places has no room for pods: asks for 1, 1 of 1 in use", f"the pod: {message}")
     told = [e for e in team.get("events")["items"] if e["reason"] == "QuotaExceeded" and e["involvedObject"]["name"] == "quota"]
     scenario.check({e["involvedObject"]["kind"] for e in told} == {"YoloExperiment"}, f"{len(told)} Events say so")
     quota(team, "places", "pods", 100)
-    done = team.wait("quota", ended, seconds=180)
+    done = team.wait("quota", ended, seconds=400)
     scenario.check(condition(done, "Complete"), "with larger quotas it went on by itself")
 
 
@@ -331,4 +331,4 @@ def pause(team: Scenario) -> None:
     """A pod that stays."""
     sleeper = job("pause", ["sleep", "600"])
     team.apply(sleeper)
-    team.kubectl("wait", "--for=jsonpath={.status.ready}=1", "job/pause", "--timeout=60s", timeout=70)
+    team.kubectl("wait", "--for=jsonpath={.status.ready}=1", "job/pause", "--timeout=180s", timeout=190)
