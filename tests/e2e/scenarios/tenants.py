@@ -300,7 +300,7 @@ def check_quota(scenario: Scenario, team: Scenario) -> None:
     scenario.check(not condition(held, "Stalled") and held["status"]["phase"] == "Running", "it is Running and nobody is called")
     # The Job may be made now; its pod may not.
     quota(team, "places", "pods", 1)
-    quota(team, "objects", "count/jobs.batch", 1000)
+    quota(team, "objects", "count/jobs.batch", 100)
     held = team.wait("quota", lambda e: pod_without_room(stages(e)["train"]), seconds=240)
     message = stages(held)["train"]["message"]
     scenario.facts["quota of pods"] = message
