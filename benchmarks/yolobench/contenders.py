@@ -90,6 +90,8 @@ class Operator:
             "KUBECONFIG": str(plane.kubeconfig),
             "YOLO_OPERATOR_IMAGE": "yolo-operator/operator:dev",
             "YOLO_OPERATOR_LISTEN": f"127.0.0.1:{self.port}",
+            # A Job more for each experiment, which the peers do not have.
+            "YOLO_OPERATOR_REPORTS": "false",
             "PYTHONPATH": str(ROOT / "operator"),
         }
         self._log = log.open("w")

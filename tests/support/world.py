@@ -20,7 +20,7 @@ from yolo_operator.controller.cache import Cache, Key
 from yolo_operator.controller.leisure import Leisure
 from yolo_operator.controller.metrics import OperatorMetrics
 from yolo_operator.controller.places import Places
-from yolo_operator.controller.queue import ShutDown
+from yolo_operator.controller.queue import IDLE_PATIENCE, ShutDown
 from yolo_operator.controller.reconcile import NameTaken, Reconciler
 from yolo_operator.controller.recorder import Recorder
 from yolo_operator.controller.sync import WATCHED, WATCHED_JOBS, Synchroniser
@@ -60,7 +60,7 @@ class StepQueue:
     def add(self, key: Key) -> None:
         self.waiting[key] = None
 
-    def add_after(self, key: Key, seconds: float) -> None:
+    def add_after(self, key: Key, seconds: float, *, idle: bool = False) -> None:
         moment = self._clock() + timedelta(seconds=seconds)
         self.due[key] = min(moment, self.due.get(key, moment))
 
@@ -118,12 +118,16 @@ class _Noting(Recorder):
 class Operator:
     """One process: it starts with a full list and lives until it is dropped."""
 
-    def __init__(self, cluster: MemoryCluster, clock: Clock, limits: Limits | None = None) -> None:
+    def __init__(
+        self, cluster: MemoryCluster, clock: Clock, limits: Limits | None = None, pressed: Callable[[], bool] = lambda: False
+    ) -> None:
         self.cluster = cluster
         self.cache, self.queue = Cache(), StepQueue(clock)
         self.recorder = _Noting(cluster, clock)
         self.tidier = Tidier(cluster, self.cache, Leisure(lambda: False))
         self.reconciler = Reconciler(cluster, self.cache, self.recorder, self.tidier, clock, OPERATOR_IMAGE, RUNNER)
+        self.reconciler.pressed = pressed
+        self.reconciler.later = lambda key: self.queue.add_after(key, IDLE_PATIENCE)
         if limits is not None:
             self.reconciler.places = Places(self.cache, limits, clock, self.queue.add)
         self._watched = _Watched(self.reconciler)
@@ -198,6 +202,7 @@ class World:
         rng: random.Random | None = None,
         claim: bool = True,
         limits: Limits | None = None,
+        pressed: Callable[[], bool] = lambda: False,
         **simulator: Any,
     ) -> None:
         self.clock = Clock()
@@ -210,8 +215,8 @@ class World:
         if spec is not None:
             self.cluster.add(EXPERIMENTS, NAMESPACE, experiment_body(spec))
         self.crashes = 0
-        self.limits = limits
-        self.operator = Operator(self.cluster, self.clock, limits)
+        self.limits, self.pressed = limits, pressed
+        self.operator = Operator(self.cluster, self.clock, limits, pressed)
         self.after_round: Callable[[], None] = lambda: None
 
     # --- what a test does to it ---
@@ -223,7 +228,7 @@ class World:
     def restart(self) -> None:
         """The operator's process ends and another one starts."""
         self.operator.stop()
-        self.operator = Operator(self.cluster, self.clock, self.limits)
+        self.operator = Operator(self.cluster, self.clock, self.limits, self.pressed)
 
     def work(self) -> None:
         """Let the operator do what is due; a crash restarts it."""

@@ -137,10 +137,11 @@ def assemble(
     """Put the parts together."""
     cache = Cache()
     queue = WorkQueue[Key](waited=metrics.queue_waited, worked=metrics.queue_worked)
-    leisure = Leisure(lambda: queue.depth > 0 or queue.busy > 0)
+    leisure = Leisure(lambda: queue.pressed)
     recorder, tidier = Recorder(cluster, _now, leisure), Tidier(cluster, cache, leisure)
     runner = runner_manifest(runner_files())
     reconciler = Reconciler(cluster, cache, recorder, tidier, _now, settings.image, runner, reports=settings.reports)
+    reconciler.pressed, reconciler.later = (lambda: queue.pressed), queue.add_idle
     if settings.limits is not None:
         reconciler.places = places = Places(cache, settings.limits, _now, queue.add)
         registry.register(LimitsCollector(places))

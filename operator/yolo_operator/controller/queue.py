@@ -1,7 +1,8 @@
 """A work queue with client-go's semantics: a key is worked on by one worker at a time and waits in the queue once.
 
 A key added while it is worked on comes again afterwards. Failures wait exponentially longer, with jitter, key by key.
-A token bucket bounds what all keys together may start.
+A token bucket bounds what all keys together may start. Beside client-go's there is a lane for keys that may wait until nothing
+presses.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ K = TypeVar("K", bound=Hashable)
 
 FIRST_DELAY = 0.05
 LONGEST_DELAY = 300.0
+IDLE_PATIENCE = 15.0
+"""Seconds after which a key that may wait presses like any other."""
 
 
 class ShutDown(Exception):  # noqa: N818 - an answer, not an error
@@ -63,6 +66,7 @@ class WorkQueue(Generic[K]):
         self._dirty: set[K] = set()
         self._failures: dict[K, int] = {}
         self._delayed: dict[K, tuple[float, asyncio.TimerHandle]] = {}
+        self._idle: dict[K, asyncio.TimerHandle] = {}
         self._moved = self._clock()
         self._wake = asyncio.Event()
         self._closed = False
@@ -75,6 +79,8 @@ class WorkQueue(Generic[K]):
             return
         if key in self._delayed:
             self._delayed.pop(key)[1].cancel()
+        if key in self._idle:
+            self._idle.pop(key).cancel()
         if key in self._dirty:
             return
         self.stats.adds += 1
@@ -84,16 +90,24 @@ class WorkQueue(Generic[K]):
             self._waiting.append(key)
             self._wake.set()
 
-    def add_after(self, key: K, seconds: float) -> None:
-        """Work on the key after a while; the earliest of several such calls counts."""
+    def add_idle(self, key: K) -> None:
+        """Work on the key when nothing presses, or after `IDLE_PATIENCE`."""
+        if self._closed or key in self._idle or (key in self._dirty and key not in self._processing):
+            return
+        self._idle[key] = asyncio.get_running_loop().call_later(IDLE_PATIENCE, self.add, key)
+        self._wake.set()
+
+    def add_after(self, key: K, seconds: float, *, idle: bool = False) -> None:
+        """Work on the key after a while; the earliest of several such calls counts. `idle`: and then when nothing presses."""
         if self._closed or (key in self._dirty and key not in self._processing):
             return
         due = self._clock() + seconds
         if key in self._delayed:
-            if self._delayed[key][0] <= due:
+            known, timer = self._delayed[key]
+            if known <= due:
                 return
-            self._delayed[key][1].cancel()
-        handle = asyncio.get_running_loop().call_later(seconds, self._due, key)
+            timer.cancel()
+        handle = asyncio.get_running_loop().call_later(seconds, self._due, key, idle)
         self._delayed[key] = (due, handle)
 
     def retry(self, key: K, at_least: float = 0.0, *, at_most: float = LONGEST_DELAY) -> float:
@@ -120,6 +134,8 @@ class WorkQueue(Generic[K]):
         while True:
             if self._closed:
                 raise ShutDown
+            if not self.pressed and self._idle:
+                self.add(next(iter(self._idle)))
             if self._waiting:
                 await self._take_token()
                 if self._waiting and not self._closed:
@@ -146,6 +162,7 @@ class WorkQueue(Generic[K]):
             self._worked.observe(self._clock() - began)
         if key in self._dirty:
             self._waiting.append(key)
+        if self._waiting or self._idle:
             self._wake.set()
 
     def close(self) -> None:
@@ -153,13 +170,21 @@ class WorkQueue(Generic[K]):
         self._closed = True
         for _, handle in self._delayed.values():
             handle.cancel()
+        for timer in self._idle.values():
+            timer.cancel()
         self._delayed.clear()
+        self._idle.clear()
         self._wake.set()
 
     @property
     def depth(self) -> int:
         """Keys that wait."""
         return len(self._waiting)
+
+    @property
+    def pressed(self) -> bool:
+        """Whether keys wait, or more than one is worked on: no time for what may wait."""
+        return bool(self._waiting) or len(self._processing) > 1
 
     @property
     def busy(self) -> int:
@@ -185,9 +210,12 @@ class WorkQueue(Generic[K]):
         starts = [*self._since.values(), *self._processing.values()]
         return self._clock() - max(self._moved, min(starts)) if starts else 0.0
 
-    def _due(self, key: K) -> None:
+    def _due(self, key: K, idle: bool) -> None:
         self._delayed.pop(key, None)
-        self.add(key)
+        if idle:
+            self.add_idle(key)
+        else:
+            self.add(key)
 
     async def _take_token(self) -> None:
         while True:

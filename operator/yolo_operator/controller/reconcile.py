@@ -32,7 +32,7 @@ from yolo_operator.kube.views import controlled_by
 from yolo_operator.pipeline.names import workspace_claim
 from yolo_operator.pipeline.plan import at_rest, plan
 from yolo_operator.pipeline.stages import LIMIT_REACHED, LIMIT_TOO_LOW, QUOTA_EXCEEDED, QUOTA_TOO_LOW
-from yolo_operator.pipeline.summary import just_ended, notices, refused
+from yolo_operator.pipeline.summary import just_ended, notices, only_goes_on, refused
 from yolo_operator.pipeline.values import (
     Action,
     ClaimState,
@@ -54,6 +54,8 @@ LOOKS = 4
 """Times a plan may ask for a live look (claim, missing Jobs) within one reconcile."""
 QUOTA_SECONDS = 20
 """Between two tries to make a Job for which a ResourceQuota has no room."""
+LAG_SECONDS = 15
+"""A status is no further behind, however much presses."""
 RUNNER_SECONDS = 600
 """For so long a namespace's runner ConfigMap is taken to be still there."""
 _NO_DEVICE_CLAIMS = {
@@ -84,6 +86,12 @@ class Reconciler:
     """Live progress by `namespace/job`."""
     places: Places | None = None
     """Under the operator's limits; None without any."""
+    pressed: Callable[[], bool] = lambda: False
+    """Whether other experiments wait."""
+    later: Callable[[Key], None] = lambda _: None
+    """Asks for another look when they do not, or after a while."""
+    _owed: dict[Key, datetime] = field(default_factory=dict)
+    """Experiments whose status is behind, and since when."""
     _runner_seen: dict[str, datetime] = field(default_factory=dict)
     _queue_reasons: QueueReasons = field(init=False)
     _podless: PodlessJobs = field(init=False)
@@ -111,6 +119,7 @@ class Reconciler:
         if row is None:
             # Perhaps its namespace went, too; one that is made anew under the name has no runner.
             self._runner_seen.pop(key.namespace, None)
+            self._owed.pop(key, None)
             return None
         if row.experiment is None:
             await self._patch_status(row, refused(row.status, row.generation, "InvalidSpec", row.problem, self.clock()))
@@ -128,6 +137,8 @@ class Reconciler:
         decision, refusal = await self._act(row, experiment, decision, observed)
         if self.reports and just_ended(experiment.status, decision.status):
             await self._write_report(experiment, decision.status)
+        if refusal is None and self._puts_off(key, experiment.status, decision.status):
+            return self._next_look(row.experiment, decision, observed)
         if await self._patch_status(row, decision.status.dump()):
             self.recorder.record(experiment, notices(experiment.status, decision.status))
         if refusal is not None:
@@ -175,6 +186,21 @@ class Reconciler:
             placed=places.holds(row.key),
         )
         return plan(experiment, observed, self.clock()), observed
+
+    def _puts_off(self, key: Key, before: Status, after: Status) -> bool:
+        """Whether the status is written later, because other experiments wait for their next Job.
+
+        It says nothing that the Jobs do not say: the next plan would come to the same without it, as after a crash.
+        """
+        if not (self.pressed() and only_goes_on(before, after)):
+            self._owed.pop(key, None)
+            return False
+        since = self._owed.setdefault(key, self.clock())
+        if (self.clock() - since).total_seconds() >= LAG_SECONDS:
+            del self._owed[key]
+            return False
+        self.later(key)
+        return True
 
     def _next_look(self, experiment: Experiment, decision: Plan, observed: Observed) -> float | None:
         """Seconds: when the plan wants it, now and then while something waits, and where a text may have changed."""

@@ -99,7 +99,7 @@ class Feed:
             if view is None or decides(view):
                 self._queue.add(key)
             else:
-                self._queue.add_after(key, SETTLE_SECONDS)
+                self._queue.add_after(key, SETTLE_SECONDS, idle=True)
 
     def pod(self, change: Change) -> None:
         """A change of a Pod: how it ended is told by its Job."""
@@ -107,7 +107,7 @@ class Feed:
         if change.type == "DELETED":
             self._hurry(self._cache.remove_pod(change.body))
         elif (key := self._cache.put_pod(change.body)) is not None:
-            self._queue.add_after(key, SETTLE_SECONDS)
+            self._queue.add_after(key, SETTLE_SECONDS, idle=True)
 
     def _hurry(self, key: Key | None) -> None:
         if key is not None:

@@ -14,8 +14,8 @@ from yolo_operator.kube.errors import ApiError
 AWAY_DELAY = 15.0
 """Longest delay in seconds while the API server does not answer at all: no key is to blame, and all wait for its return."""
 
-FOLLOW_SECONDS = 2.0
-"""From a status that was written to the look at what follows from it."""
+FOLLOW_SECONDS = 1.0
+"""From a status that was written to the look at what follows from it, at the earliest."""
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ async def _look(queue: WorkQueue[Key], reconciler: Reconciler, key: Key) -> None
     if _version(reconciler, key) != version:
         # The status that was just written may ask for more: finished Jobs are let go after their report is in it. Nobody waits
         # for that, and what comes meanwhile makes one look of the two.
-        queue.add_after(key, FOLLOW_SECONDS)
+        queue.add_after(key, FOLLOW_SECONDS, idle=True)
 
 
 def _version(reconciler: Reconciler, key: Key) -> int | None:

@@ -67,6 +67,7 @@ def job_view(body: Object) -> JobView:
         message=condition.get("message") or "",
         start_time=status.get("startTime"),
         finish_time=status.get("completionTime") or condition.get("lastTransitionTime"),
+        created=meta.get("creationTimestamp") or "",
     )
 
 

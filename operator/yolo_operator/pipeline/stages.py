@@ -265,11 +265,17 @@ def _relative(run: StageRun) -> str:
 
 
 def _adopt(step: Step, mine: list[JobView]) -> None:
-    """Take over a Job that a crashed predecessor made before it could write the status."""
+    """Take over a Job that is not in the status: the predecessor crashed before it wrote that, or it is put off."""
     newest = max(mine, key=lambda job: job.attempt, default=None)
     if newest is not None and newest.attempt > step.record.attempt:
         step.record = step.record.model_copy(
-            update={"attempt": newest.attempt, "job": newest.name, "state": StageState.STARTING, "retry_time": None}
+            update={
+                "attempt": newest.attempt,
+                "job": newest.name,
+                "state": StageState.STARTING,
+                "create_time": newest.created or None,
+                "retry_time": None,
+            }
         )
 
 

@@ -201,6 +201,28 @@ def _condition(
     )
 
 
+def only_goes_on(before: Status, after: Status) -> bool:
+    """Whether a running experiment's step says nothing that its Jobs do not say: stages started, run, succeeded.
+
+    Failures are no such step: when the next attempt is due is known from the status alone.
+    """
+    if not (before.phase is after.phase is Phase.RUNNING and before.observed_generation == after.observed_generation):
+        return False
+    known = {key_of(record): record for record in before.stages or ()}
+    return before.retry == after.retry and all(_goes_on(known.get(key_of(record)), record) for record in after.stages or ())
+
+
+def _goes_on(before: StageStatus | None, after: StageStatus) -> bool:
+    if before is None:
+        return after.state is StageState.PENDING
+    told = ("attempts", "retry_time", "remakes", "spoiled", "not_adopted", "wait_time")
+    if any(getattr(before, name) != getattr(after, name) for name in told):
+        return False
+    if before.attempt and before.digest != after.digest:
+        return False
+    return after.state is before.state or after.state in (StageState.STARTING, StageState.RUNNING, StageState.SUCCEEDED)
+
+
 def just_ended(before: Status, after: Status) -> bool:
     """Whether this step ends the experiment, or ends it under another spec; of one in whose workspace something has run.
 

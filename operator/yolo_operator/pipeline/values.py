@@ -116,6 +116,8 @@ class JobView:
     start_time: str | None = None
     finish_time: str | None = None
 
+    created: str = ""
+
     @property
     def finished(self) -> bool:
         """No pod of it runs or will run."""

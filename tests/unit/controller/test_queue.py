@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 
 import pytest
+from yolo_operator.controller import queue as queue_module
 from yolo_operator.controller.queue import FIRST_DELAY, LONGEST_DELAY, ShutDown, WorkQueue
 
 
@@ -156,3 +157,53 @@ async def test_news_that_can_wait_come_after_the_work_that_is_going_on() -> None
     assert queue.depth == 0
     await asyncio.sleep(0.03)
     assert queue.depth == 1
+
+
+# --- what may wait ---
+
+
+async def test_a_key_that_may_wait_waits_while_others_do() -> None:
+    queue = WorkQueue[str](rate=1e6, burst=1000)
+    queue.add_idle("idle")
+    for key in ("a", "b"):
+        queue.add(key)
+    assert [await queue.get(), await queue.get()] == ["a", "b"]
+    assert queue.pressed
+    waiting = asyncio.create_task(queue.get())
+    await asyncio.sleep(0.01)
+    assert not waiting.done()
+    queue.done("a")
+    assert await asyncio.wait_for(waiting, 1) == "idle"
+
+
+async def test_a_key_that_waited_for_long_presses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue_module, "IDLE_PATIENCE", 0.02)
+    queue = WorkQueue[str](rate=1e6, burst=1000)
+    for key in ("a", "b"):
+        queue.add(key)
+        await queue.get()
+    queue.add_idle("idle")
+    assert await asyncio.wait_for(queue.get(), 1) == "idle"
+
+
+async def test_pressing_takes_a_key_out_of_the_idle_ones() -> None:
+    queue = WorkQueue[str](rate=1e6, burst=1000)
+    queue.add_idle("a")
+    queue.add("a")
+    assert await queue.get() == "a"
+    queue.done("a")
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(queue.get(), 0.02)
+
+
+async def test_an_appointment_may_wait_too() -> None:
+    queue = WorkQueue[str](rate=1e6, burst=1000)
+    for key in ("a", "b"):
+        queue.add(key)
+        await queue.get()
+    queue.add_after("later", 0.01, idle=True)
+    waiting = asyncio.create_task(queue.get())
+    await asyncio.sleep(0.03)
+    assert not waiting.done()
+    queue.done("b")
+    assert await asyncio.wait_for(waiting, 1) == "later"

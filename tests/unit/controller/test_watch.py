@@ -50,8 +50,8 @@ class Notes:
     def add(self, key: Key) -> None:
         self.asked.append(("now", key))
 
-    def add_after(self, key: Key, seconds: float) -> None:
-        assert seconds == SETTLE_SECONDS
+    def add_after(self, key: Key, seconds: float, *, idle: bool) -> None:
+        assert (seconds, idle) == (SETTLE_SECONDS, True)
         self.asked.append(("later", key))
 
 

@@ -135,9 +135,11 @@ class Weather:
     restart: float = 0.0
     crash: float = 0.0
     refusal: float = 0.0
+    pressed: float = 0.0
+    """A look at which other experiments wait, so that the status is put off."""
 
 
-STORM = Weather(late=0.5, twice=0.2, gap=0.05, restart=0.05, crash=0.05, refusal=0.05)
+STORM = Weather(late=0.5, twice=0.2, gap=0.05, restart=0.05, crash=0.05, refusal=0.05, pressed=0.5)
 
 
 class Watchman:
@@ -193,7 +195,7 @@ def check_plan(subject: Experiment, observed: Observed, now: datetime) -> None:
 def disturbed(spec: dict[str, Any], script: dict[tuple[str, str], list[Outcome]], weather: Weather, seed: int) -> World:
     """A run to its end in this weather."""
     rng = random.Random(seed)
-    world = World(spec, script, rng=rng if weather != Weather() else None)
+    world = World(spec, script, rng=rng if weather != Weather() else None, pressed=lambda: rng.random() < weather.pressed)
     watchman = Watchman(world)
     for _ in range(1500):
         _happen(world, weather, rng)
@@ -328,7 +330,7 @@ def test_whatever_a_restless_user_does_the_end_is_that_of_the_last_spec(
     seed: int, script: dict[tuple[str, str], list[Outcome]]
 ) -> None:
     rng = random.Random(seed)
-    world = World(whole_spec(), script, rng=rng)
+    world = World(whole_spec(), script, rng=rng, pressed=lambda: rng.random() < STORM.pressed)
     watchman = Watchman(world)
     for number in range(150):
         _happen(world, STORM, rng)
@@ -398,7 +400,7 @@ def _something_is_lost(world: World, rng: random.Random, *, change: bool) -> Non
 def test_what_is_lost_is_made_again_in_any_weather(spec: dict[str, Any], seed: int) -> None:
     expected = expected_of(spec, {})
     rng = random.Random(seed)
-    world = World(spec, rng=rng)
+    world = World(spec, rng=rng, pressed=lambda: rng.random() < STORM.pressed)
     watchman = Watchman(world)
     for number in range(200):
         _happen(world, STORM, rng)
