@@ -26,7 +26,7 @@ from yolo_operator.controller.cache import Cache, Key
 from yolo_operator.controller.checks import NotReady, check_cluster
 from yolo_operator.controller.endurance import let_watches_endure
 from yolo_operator.controller.lease import Elector, Fenced, LeaseLost
-from yolo_operator.controller.leisure import Leisure
+from yolo_operator.controller.leisure import Leisure, Pace
 from yolo_operator.controller.metrics import LimitsCollector, OperatorMetrics, StateCollector
 from yolo_operator.controller.patience import Patient, patiently
 from yolo_operator.controller.places import Places
@@ -132,11 +132,16 @@ class Operator:
 
 
 def assemble(
-    settings: Settings, registry: CollectorRegistry, metrics: OperatorMetrics, config: Configuration, cluster: Cluster
+    settings: Settings,
+    registry: CollectorRegistry,
+    metrics: OperatorMetrics,
+    config: Configuration,
+    cluster: Cluster,
+    pace: Pace | None = None,
 ) -> Operator:
-    """Put the parts together."""
-    cache = Cache()
-    queue = WorkQueue[Key](waited=metrics.queue_waited, worked=metrics.queue_worked)
+    """Put the parts together; `pace` is the API server's."""
+    cache, pace = Cache(), pace or Pace()
+    queue = WorkQueue[Key](waited=metrics.queue_waited, worked=metrics.queue_worked, presses=lambda: pace.slow)
     leisure = Leisure(lambda: queue.pressed)
     recorder, tidier = Recorder(cluster, _now, leisure), Tidier(cluster, cache, leisure)
     runner = runner_manifest(runner_files())
@@ -178,12 +183,19 @@ async def run(settings: Settings) -> None:
     metrics = OperatorMetrics(registry)
     ProcessCollector(registry=registry)
     config = await configuration()
-    cluster = KubernetesCluster(config, user_agent=f"yolo-operator/{__version__}", observer=metrics.request)
+    pace = Pace()
+
+    def observe(verb: str, resource: str, code: int, seconds: float) -> None:
+        metrics.request(verb, resource, code)
+        if verb in ("create", "patch"):
+            pace.observe(seconds)
+
+    cluster = KubernetesCluster(config, user_agent=f"yolo-operator/{__version__}", observer=observe)
     elector = None
     if settings.lease is not None:
         elector = Elector(cluster, settings.lease, monotonic=time.monotonic, wall=_now)
     fenced: Cluster = cluster if elector is None else Fenced(cluster, lambda: elector.leads)
-    operator = assemble(settings, registry, metrics, config, fenced)
+    operator = assemble(settings, registry, metrics, config, fenced, pace)
     app = server.application(registry, health=operator.problem, ready=lambda: not_ready(operator, elector))
     try:
         web = await server.serve(app, settings.host, settings.port)

@@ -56,9 +56,10 @@ class WorkQueue(Generic[K]):
         clock: Callable[[], float] | None = None,
         waited: Histogram | None = None,
         worked: Histogram | None = None,
+        presses: Callable[[], bool] = lambda: False,
     ) -> None:
         self.stats = QueueStats()
-        self._waited, self._worked = waited, worked
+        self._waited, self._worked, self._presses = waited, worked, presses
         self._clock: Callable[[], float] = clock or asyncio.get_running_loop().time
         self._waiting: deque[K] = deque()
         self._since: dict[K, float] = {}
@@ -183,8 +184,8 @@ class WorkQueue(Generic[K]):
 
     @property
     def pressed(self) -> bool:
-        """Whether keys wait, or more than one is worked on: no time for what may wait."""
-        return bool(self._waiting) or len(self._processing) > 1
+        """Whether keys wait, more than one is worked on, or whoever made the queue says so: no time for what may wait."""
+        return bool(self._waiting) or len(self._processing) > 1 or self._presses()
 
     @property
     def busy(self) -> int:

@@ -42,19 +42,28 @@ class Tidier:
 
     async def write_one(self) -> bool:
         """Write what waits for longest; whether that went well."""
-        (namespace, name), (patch, tries) = self._waiting.popitem(last=False)
+        place, (patch, tries) = next(iter(self._waiting.items()))
+        namespace, name = place
         try:
             self._cache.put_job(await self._cluster.patch(JOBS, namespace, name, patch))
         except ApiError as error:
-            if not error.not_found:
-                logger.warning("Job %s/%s is not let go yet: %s", namespace, name, error)
-                if tries < TRIES:
-                    self._waiting[namespace, name] = (patch, tries + 1)
-                return False
-        finally:
-            if not self._waiting:
-                self._some.clear()
+            if error.not_found:
+                self._done(place)
+                return True
+            logger.warning("Job %s/%s is not let go yet: %s", namespace, name, error)
+            self._done(place)
+            if tries < TRIES:
+                self._waiting[place] = (patch, tries + 1)
+                self._some.set()
+            return False
+        # Not before: a look meanwhile would ask for it again.
+        self._done(place)
         return True
+
+    def _done(self, place: tuple[str, str]) -> None:
+        del self._waiting[place]
+        if not self._waiting:
+            self._some.clear()
 
     @property
     def waiting(self) -> int:

@@ -6,6 +6,7 @@ here: what we send is built in one place, what we receive is projected at once. 
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 from urllib.request import getproxies
@@ -25,8 +26,8 @@ SILENCE_SECONDS = 150
 POOL_SIZE = 32
 _MERGE_PATCH = "application/merge-patch+json"
 
-Observer = Callable[[str, str, int], None]
-"""Told verb, resource and status code of every request."""
+Observer = Callable[[str, str, int, float], None]
+"""Told verb, resource, status code and seconds of every request."""
 
 
 async def configuration() -> kube_client.Configuration:
@@ -73,7 +74,7 @@ class KubernetesCluster:
         query = {"watch": "1", "allowWatchBookmarks": "true", "resourceVersion": str(version), "timeoutSeconds": str(seconds)}
         if selector:
             query["labelSelector"] = selector
-        status, path = 0, kind.path(namespace)
+        status, path, began = 0, kind.path(namespace), time.monotonic()
         limits = aiohttp.ClientTimeout(sock_connect=TIMEOUT_SECONDS, sock_read=SILENCE_SECONDS)
         try:
             async with await self._open("GET", path, query=query, limits=limits) as response:
@@ -88,7 +89,7 @@ class KubernetesCluster:
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise ApiError(0, type(error).__name__, f"watch {path}: {error}") from error
         finally:
-            self._observe("watch", kind, status)
+            self._observe("watch", kind, status, began)
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
         try:
@@ -137,7 +138,7 @@ class KubernetesCluster:
         body: Object | None = None,
         content: str = "application/json",
     ) -> bytes:
-        method, status = _METHODS[verb], 0
+        method, status, began = _METHODS[verb], 0, time.monotonic()
         try:
             async with await self._open(method, path, query=query, body=body, content=content, limits=_TIMEOUT) as response:
                 data = await response.read()
@@ -145,7 +146,7 @@ class KubernetesCluster:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise ApiError(0, type(error).__name__, f"{method} {path}: {error}") from error
         finally:
-            self._observe(verb, kind, status)
+            self._observe(verb, kind, status, began)
         if not 200 <= status < 300:
             raise from_answer(status, data, response.headers.get("Retry-After"))
         return data
@@ -189,9 +190,9 @@ class KubernetesCluster:
             )
         return self._session
 
-    def _observe(self, verb: str, kind: Kind, status: int) -> None:
+    def _observe(self, verb: str, kind: Kind, status: int, began: float) -> None:
         if self._observer is not None:
-            self._observer(verb, kind.plural, status)
+            self._observer(verb, kind.plural, status, time.monotonic() - began)
 
 
 def _of_status(status: Object) -> ApiError:

@@ -7,7 +7,7 @@ from memory_cluster import Clock, MemoryCluster
 from world import World
 from yolo_operator.api import resource
 from yolo_operator.controller.cache import Cache
-from yolo_operator.controller.leisure import LONGEST_WAIT, STEP, Leisure
+from yolo_operator.controller.leisure import LONGEST_WAIT, MEMORY_SECONDS, STEP, Leisure, Pace
 from yolo_operator.controller.tidier import TRIES, Tidier
 from yolo_operator.kube.cluster import JOBS
 from yolo_operator.kube.errors import ApiError
@@ -64,3 +64,40 @@ async def test_under_a_load_that_never_ends_it_waits_a_second() -> None:
 
     await Leisure(lambda: True, sleep).come()
     assert slept == pytest.approx(LONGEST_WAIT, abs=STEP)
+
+
+# --- the API server's pace ---
+
+
+def test_an_api_server_is_slow_against_its_own_best() -> None:
+    now = 0.0
+    pace = Pace(lambda: now)
+    assert not pace.slow
+    for _ in range(20):
+        pace.observe(0.005)
+    assert not pace.slow
+    for _ in range(10):
+        pace.observe(0.2)
+    assert pace.slow
+    now += MEMORY_SECONDS + 1
+    assert not pace.slow, "what was long ago says nothing"
+    pace.observe(0.005)
+    assert not pace.slow
+
+
+def test_one_that_is_far_away_is_not_slow() -> None:
+    pace = Pace(lambda: 0.0)
+    for _ in range(50):
+        pace.observe(0.15)
+    assert not pace.slow
+    for _ in range(20):
+        pace.observe(0.6)
+    assert pace.slow
+
+
+def test_a_best_that_is_gone_for_good_is_forgotten() -> None:
+    pace = Pace(lambda: 0.0)
+    pace.observe(0.02)
+    for _ in range(3000):
+        pace.observe(0.2)
+    assert not pace.slow
