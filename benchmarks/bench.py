@@ -29,8 +29,9 @@ OUT = ROOT / "build" / "bench"
 Contender = Callable[[Plane, int, int, Path], Coroutine[Any, Any, Measured]]
 
 CONTENDERS: dict[str, Contender] = {
-    "floor": contenders.floor,
     "ours": contenders.ours,
+    "floor": contenders.floor,
+    "bare-floor": lambda p, c, a, o: contenders.floor(p, c, a, o, bare=True),
     "argo": contenders.argo_workflows,
     "argo-500ms": lambda p, c, a, o: contenders.argo_workflows(p, c, a, o, "500ms"),
 }

@@ -25,10 +25,12 @@ from yolo_operator.kube.client import KubernetesCluster
 from yolo_operator.kube.cluster import EXPERIMENTS, JOBS, Kind
 
 from yolobench import argo, audit, workload
+from yolobench.floor import CHAIN, like
 from yolobench.plane import ROOT, Plane, Sampler
 
 PATIENCE = 3600.0
 CRD_SECONDS = 30
+JOBS_FILE = "jobs.json"
 SCRAPE_SECONDS = 15
 """Between looks at the operator's metrics, as a Prometheus would: a page with a thousand experiments costs it CPU."""
 WORKFLOWS = Kind("/apis/argoproj.io/v1alpha1", "workflows")
@@ -199,12 +201,23 @@ async def ours(plane: Plane, chains: int, at_once: int, out: Path, spec: Callabl
             sampler.look()
             jobs = [job async for page in cluster.pages(JOBS, workload.NAMESPACE) for job in page.items]
             phases = [e["status"]["phase"] async for page in cluster.pages(EXPERIMENTS, workload.NAMESPACE) for e in page.items]
+            _keep_jobs(jobs, out / JOBS_FILE)
         finally:
             operator.stop()
     found = audit.read(plane.audit_log, agent="yolo-operator", unit="jobs", namespace=workload.NAMESPACE)
     handovers = audit.handovers(found, workload.chains_of(jobs))
     steps = len(jobs) / chains
     return _measured("yolo-operator", chains, round(steps), found, handovers, sampler, phases=sorted(set(phases)), jobs=len(jobs))
+
+
+def _keep_jobs(jobs: list[dict[str, Any]], path: Path) -> None:
+    """One chain's Jobs in the order of their stages, for the floor."""
+    of_one = {
+        job["metadata"]["labels"]["yolo-operator.dev/stage"]: like(job)
+        for job in jobs
+        if job["metadata"]["labels"]["yolo-operator.dev/experiment"] == CHAIN
+    }
+    path.write_text(json.dumps([of_one[stage] for stage in workload.CHAIN if stage in of_one]))
 
 
 async def _let_go(cluster: KubernetesCluster) -> None:
@@ -218,12 +231,19 @@ async def _let_go(cluster: KubernetesCluster) -> None:
         await asyncio.sleep(2)
 
 
-async def floor(plane: Plane, chains: int, at_once: int, out: Path) -> Measured:
-    """The script that only creates the next Job."""
+async def floor(plane: Plane, chains: int, at_once: int, out: Path, *, bare: bool = False) -> Measured:
+    """The script that only creates the next Job: the operator's Jobs, as its last run has left them, or bare ones.
+
+    Raises:
+        FileNotFoundError: when the operator has not run yet.
+    """
+    jobs = out / JOBS_FILE
+    if not (bare or jobs.exists()):
+        raise FileNotFoundError(f"{jobs}: let the operator (`ours`) run first, its Jobs are the floor's")
     async with client(plane) as cluster:
         await workload.prepare(cluster)
     steps = len(workload.CHAIN)
-    words = [workload.NAMESPACE, str(chains), str(steps), str(at_once)]
+    words = [workload.NAMESPACE, str(chains), str(steps), str(at_once), *([] if bare else [str(jobs)])]
     with (out / "floor.log").open("w") as log:
         process = subprocess.Popen(  # noqa: ASYNC220 - starting is quick; it is waited for by polling
             [sys.executable, "-m", "yolobench.floor", *words],
@@ -238,7 +258,9 @@ async def floor(plane: Plane, chains: int, at_once: int, out: Path) -> Measured:
         raise RuntimeError(f"the floor ended with {process.returncode}: see {out / 'floor.log'}")
     found = audit.read(plane.audit_log, agent="yolo-floor", unit="jobs", namespace=workload.NAMESPACE)
     pairs = [(f"chain-{c:05d}-{s}", f"chain-{c:05d}-{s + 1}") for c in range(chains) for s in range(1, steps)]
-    return _measured("floor", chains, steps, found, audit.handovers(found, pairs), sampler, jobs=len(found.created))
+    return _measured(
+        "bare floor" if bare else "floor", chains, steps, found, audit.handovers(found, pairs), sampler, jobs=len(found.created)
+    )
 
 
 async def argo_workflows(plane: Plane, chains: int, at_once: int, out: Path, requeue: str = "") -> Measured:

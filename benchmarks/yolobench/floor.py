@@ -1,8 +1,9 @@
 """The floor: a program that creates the next Job when one completes, and nothing else. No retry, no status, no report read.
 
-    python -m yolobench.floor NAMESPACE CHAINS STEPS AT_ONCE
+    python -m yolobench.floor NAMESPACE CHAINS STEPS AT_ONCE [JOBS]
 
-It shows what the API server, the Job controller and the scheduler need for so many Jobs: no controller can be faster.
+It shows what the API server, the Job controller and the scheduler need for so many Jobs: no controller can be faster. JOBS is a
+file with the Jobs of one chain, which are then those of every chain; without it they are as small as a Job can be.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 from kubernetes.aio import client as kube_client
@@ -18,13 +20,15 @@ from kubernetes.aio import config as kube_config
 LABELS = {"app.kubernetes.io/managed-by": "floor", "app.kubernetes.io/component": "step"}
 PATH = "/apis/batch/v1/namespaces/{}/jobs"
 POOL = 32
+CHAIN = "chain-00000"
+"""The chain whose Jobs the others' are like."""
 
 
 class Floor:
     """Chains of Jobs."""
 
-    def __init__(self, api: Any, namespace: str, chains: int, steps: int, at_once: int) -> None:
-        self._api, self._path = api, PATH.format(namespace)
+    def __init__(self, api: Any, namespace: str, chains: int, steps: int, at_once: int, jobs: list[str]) -> None:
+        self._api, self._path, self._jobs = api, PATH.format(namespace), jobs
         self._steps, self._left = steps, chains
         self._gate = asyncio.Semaphore(POOL)
         self._waiting = [f"chain-{number:05d}" for number in range(chains)]
@@ -74,16 +78,8 @@ class Floor:
         task.add_done_callback(self._tasks.discard)
 
     async def _create(self, chain: str, step: int) -> None:
-        container = {"name": "step", "image": "floor:1", "command": ["true"]}
-        body = {
-            "apiVersion": "batch/v1",
-            "kind": "Job",
-            "metadata": {"name": f"{chain}-{step}", "labels": LABELS},
-            "spec": {
-                "backoffLimit": 0,
-                "template": {"metadata": {"labels": LABELS}, "spec": {"restartPolicy": "Never", "containers": [container]}},
-            },
-        }
+        body = json.loads(self._jobs[step - 1].replace(CHAIN, chain)) if self._jobs else bare()
+        body["metadata"]["name"] = f"{chain}-{step}"
         async with self._gate:
             await self._call("POST", body=body)
 
@@ -103,7 +99,35 @@ class Floor:
         return await self._api.call_api(*request, _request_timeout=seconds)
 
 
-async def main(namespace: str, chains: int, steps: int, at_once: int) -> None:
+def bare() -> dict[str, Any]:
+    """As small as a Job can be."""
+    container = {"name": "step", "image": "floor:1", "command": ["true"]}
+    template = {"metadata": {"labels": LABELS}, "spec": {"restartPolicy": "Never", "containers": [container]}}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"labels": LABELS},
+        "spec": {"backoffLimit": 0, "template": template},
+    }
+
+
+def like(job: dict[str, Any]) -> dict[str, Any]:
+    """A Job of the operator's as the floor makes it: without an owner, and told apart by its label."""
+    meta, spec = job["metadata"], dict(job["spec"])
+    labels = meta["labels"] | {"app.kubernetes.io/managed-by": "floor"}
+    labels.pop("yolo-operator.dev/final", None)
+    for given in ("selector", "ttlSecondsAfterFinished"):
+        spec.pop(given, None)
+    template = {**spec["template"], "metadata": {"labels": labels, "annotations": spec["template"]["metadata"]["annotations"]}}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"labels": labels, "annotations": meta["annotations"]},
+        "spec": {**spec, "template": template},
+    }
+
+
+async def main(namespace: str, chains: int, steps: int, at_once: int, jobs: list[str]) -> None:
     """Run it against the kubeconfig's cluster."""
     config = kube_client.Configuration()
     await kube_config.load_kube_config(client_configuration=config, persist_config=False)
@@ -111,10 +135,11 @@ async def main(namespace: str, chains: int, steps: int, at_once: int) -> None:
     api = kube_client.ApiClient(config)
     api.user_agent = "yolo-floor"
     try:
-        await Floor(api, namespace, chains, steps, at_once).run()
+        await Floor(api, namespace, chains, steps, at_once, jobs).run()
     finally:
         await api.close()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], *(int(word) for word in sys.argv[2:5])))
+    like_these = [json.dumps(job) for path in sys.argv[5:] for job in json.loads(Path(path).read_text())]
+    asyncio.run(main(sys.argv[1], *(int(word) for word in sys.argv[2:5]), like_these))
