@@ -39,14 +39,18 @@ class PodlessJobs:
     _jobs: dict[str, _Job] = field(default_factory=dict)
     """By uid."""
 
-    async def of(self, observed: Observed) -> dict[str, Held]:
-        """Why, by the Job's name, of those of which it is known. Never raises: it is only for people."""
+    async def of(self, observed: Observed, *, ask: bool = True) -> dict[str, Held]:
+        """Why, by the Job's name, of those of which it is known. Never raises: it is only for people.
+
+        `ask`: whether there is time for it. The API server goes through all Events of the namespace, and while it has too much
+        to do every new Job is without a pod for a while.
+        """
         found: dict[str, Held] = {}
         without = self._without(observed)
         for job in observed.jobs:
             if job.name not in without:
                 self._jobs.pop(job.uid, None)
-            elif (reason := await self._of(job)) is not None:
+            elif (reason := await self._of(job, ask)) is not None:
                 found[job.name] = reason
         return found
 
@@ -66,12 +70,12 @@ class PodlessJobs:
         live = {job.name for job in observed.jobs if not (job.finished or job.suspended or job.deleting)}
         return live - {pod.job for pod in observed.pods} if live else live
 
-    async def _of(self, job: JobView) -> Held | None:
+    async def _of(self, job: JobView, ask: bool) -> Held | None:
         now = self.clock()
         known = self._jobs.setdefault(job.uid, _Job(now))
         if (now - known.since).total_seconds() < PATIENCE_SECONDS:
             return None
-        if known.looked is None or (now - known.looked).total_seconds() >= self._seconds():
+        if ask and (known.looked is None or (now - known.looked).total_seconds() >= self._seconds()):
             known.looked = now
             try:
                 known.found = await self._told(job)

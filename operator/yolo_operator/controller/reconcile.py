@@ -231,7 +231,7 @@ class Reconciler:
         looked: set[str] = set()
         claim = ClaimState.UNKNOWN
         seen = self.cache.observed(row)
-        held = await self._podless.of(seen)
+        held = await self._podless.of(seen, ask=not self.pressed())
         if experiment.spec.queue_name:
             held |= await self._queue_reasons.of(seen.jobs)
         for _ in range(LOOKS):

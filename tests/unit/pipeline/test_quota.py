@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from memory_cluster import Request
+from memory_cluster import Clock, MemoryCluster, Request
 from world import World
+from yolo_operator.controller.podless import PodlessJobs
 from yolo_operator.kube.cluster import EVENTS, JOBS, Object
 from yolo_operator.kube.errors import ApiError
+from yolo_operator.pipeline.values import JobState, JobView, Observed, StageKey
 
-from examples import NAMESPACE, small_spec
+from examples import NAME, NAMESPACE, small_spec
 
 FULL = "exceeded quota: team, requested: count/jobs.batch=1, used: count/jobs.batch=4, limited: count/jobs.batch=4"
 SMALL = "exceeded quota: team, requested: limits.cpu=9, used: limits.cpu=0, limited: limits.cpu=8"
@@ -125,3 +127,16 @@ def test_who_may_not_read_events_runs_all_the_same(monkeypatch: Any) -> None:
     world.until(lambda: listed > 0)
     admit()
     assert world.rest().status()["phase"] == "Succeeded"
+
+
+async def test_while_the_api_server_has_too_much_to_do_nobody_asks_for_events() -> None:
+    clock = Clock()
+    cluster = MemoryCluster(clock)
+    podless = PodlessJobs(cluster, clock)
+    job = JobView(NAMESPACE, "train-1", "u", "o", NAME, StageKey("train"), "d", 1, JobState.ACTIVE)
+    for _ in range(3):
+        assert await podless.of(Observed(jobs=(job,)), ask=False) == {}
+        clock.advance(10)
+    assert not cluster.requests
+    await podless.of(Observed(jobs=(job,)))
+    assert len(cluster.requests) == 1
