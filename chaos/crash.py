@@ -15,11 +15,14 @@ from chaos.case import Case, Lab
 from chaos.kubelet import Kubelet
 from chaos.nursery import Operator
 from chaos.proxy import Answer, Call, Disturbance, Reset
-from chaos.state import State
+from chaos.state import State, state_of
 from chaos.stories import Story
 
 SIDE_BY_SIDE = 16
 PATIENCE = 120.0
+BEHIND_SECONDS = 4.0
+"""What is written after the end of an experiment: labels, Events, the report."""
+LATEST_SECONDS = 15.0
 BEFORE, AFTER = "before", "after"
 
 
@@ -110,10 +113,10 @@ async def undisturbed(lab: Lab, story: Story) -> tuple[State, int]:
     async with _running(case, story):
         await case.operator()
         state = await case.settled(PATIENCE, tick=story.user(case) if story.user else None)
-        await asyncio.sleep(1.5)  # Events come behind the status
         if not state.settled:
             raise RuntimeError(f"{story.name}: no end without any fault:\n{case.operators[0].log()}")
-        return state, case.proxy.writes
+        await asyncio.sleep(BEHIND_SECONDS)
+        return await state_of(lab.upstream, case.namespace), case.proxy.writes
 
 
 async def every_write(lab: Lab, story: Story, *, side_by_side: int = SIDE_BY_SIDE, only: range | None = None) -> Crashes:
@@ -144,7 +147,7 @@ async def _die(lab: Lab, story: Story, number: int, mode: str, reference: State)
         await asyncio.wait([end, death], return_when=asyncio.FIRST_COMPLETED)
         if not kill.died.is_set():
             try:
-                await asyncio.wait_for(death, 3.0)  # Events come behind the status
+                await asyncio.wait_for(death, BEHIND_SECONDS)
             except TimeoutError:
                 end.cancel()
                 return None
@@ -153,9 +156,9 @@ async def _die(lab: Lab, story: Story, number: int, mode: str, reference: State)
         await kill.operator.ended.wait()
         again = await case.operator()
         state = await end
-        if not state.settled or state.differences(reference):
-            # A last write, such as that of a Job's label, may still be on its way.
-            await asyncio.sleep(2)
+        late = time.monotonic() + LATEST_SECONDS
+        while state.settled and state.differences(reference) and time.monotonic() < late:
+            await asyncio.sleep(1)
             state = await case.settled(5)
         assert kill.call is not None
         return Death(

@@ -176,6 +176,8 @@ def _fork(wish: dict[str, Any], main: Any) -> int:
             os.dup2(source, number)
         os.environ.update(wish["environment"])
         sys.argv = ["yolo-operator", "run"]
+        # For the soak: the number of its tasks, into its log.
+        signal.signal(signal.SIGUSR1, lambda *_: print(f"\ntasks {len(asyncio.all_tasks())}", file=sys.stderr, flush=True))
         try:
             main()
             code = 0

@@ -17,6 +17,8 @@ from chaos.proxy import Upstream
 Object = dict[str, Any]
 _TIMES = re.compile(r"(Time|^time|Seconds|^seconds)$")
 _CONTROLLER_UID = re.compile(r"controller-uid$")
+_REPORT = re.compile(r"-report-[0-9a-f]{8}\b")
+"""The tag of a report's Job is made of the experiment's uid and times."""
 _LEFT_OUT = {"uid", "resourceVersion", "creationTimestamp", "managedFields", "generation", "volumeName"}
 ENDED = ("Succeeded", "Failed")
 
@@ -28,7 +30,7 @@ class State:
     objects: dict[str, Any]
     """`plural/name` -> the object, made comparable."""
     jobs: Counter[str]
-    """Number of Jobs by `stage variant`."""
+    """Number of Jobs by `stage variant`; of those that are no stage's by their component."""
     settled: bool
     """Every experiment is at its end, and every Job of it is recorded."""
 
@@ -64,23 +66,28 @@ async def state_of(upstream: Upstream, namespace: str) -> State:
     objects: dict[str, Any] = {}
     for kind, bodies in ((EXPERIMENTS, experiments), (JOBS, jobs), (CONFIG_MAPS, maps), (CLAIMS, claims)):
         for body in bodies:
-            text = json.dumps(_comparable(body)).replace(namespace, "NAMESPACE")
+            text = _REPORT.sub("-report-TAG", json.dumps(_comparable(body)).replace(namespace, "NAMESPACE"))
             for uid in uids:
                 text = text.replace(uid, "UID")
-            objects[f"{kind.plural}/{body['metadata']['name']}"] = json.loads(text)
+            objects[_REPORT.sub("-report-TAG", f"{kind.plural}/{body['metadata']['name']}")] = json.loads(text)
     phases = [(body.get("status") or {}).get("phase") for body in experiments]
-    final = all(body["metadata"]["labels"].get(resource.LABEL_FINAL) == "true" for body in jobs)
+    stages = [body["metadata"]["labels"] for body in jobs if resource.LABEL_STAGE in body["metadata"]["labels"]]
+    final = all(labels.get(resource.LABEL_FINAL) == "true" for labels in stages)
     settled = bool(phases) and all(phase in ENDED for phase in phases) and final
     return State(objects, Counter(_stage(job) for job in jobs), settled)
 
 
 def _stage(job: Object) -> str:
     labels = job["metadata"]["labels"]
-    return f"{labels[resource.LABEL_STAGE]} {labels.get(resource.LABEL_VARIANT, '')}".strip()
+    return (
+        f"{labels.get(resource.LABEL_STAGE, labels[resource.LABEL_COMPONENT])} {labels.get(resource.LABEL_VARIANT, '')}".strip()
+    )
 
 
 def _comparable(value: Any, key: str = "") -> Any:
     if key == "data":  # of the runner's ConfigMap: its name is its content
+        return None
+    if key == resource.ANNOTATION_INSTRUCTIONS and '"report":' in str(value):  # the status, times and all, in another form
         return None
     if isinstance(value, dict):
         return {

@@ -108,6 +108,8 @@ DIAGNOSES = (
     ),
     Diagnosis("OutOfMemory", r"Bus error", "the shared one; raise resources.sharedMemory ({})", USER),
     Diagnosis("NoSpace", r"No space left on device|Disk quota exceeded"),
+    # torch.save says no more than that fewer bytes came to lie on the volume than it wrote.
+    Diagnosis("NoSpace", r"PytorchStreamWriter failed writing file|inline_container\.cc:\d+\] \. unexpected pos"),
     Diagnosis("WorkspaceNotWritable", r"Read-only file system|PermissionError"),
     Diagnosis("WrongKey", r"check the key|[Ww]rong key|file signature not found|Invalid model:"),
     Diagnosis("PretrainedMismatch", r"(not found|incorrect shape) in pretrained model"),

@@ -137,7 +137,14 @@ def drained(scenario: Scenario) -> tuple[str, bool]:
     selector = "yolo-operator.dev/experiment=drained"
     try:
         scenario.kubectl(
-            "drain", name, "--ignore-daemonsets", "--force", f"--pod-selector={selector}", "--timeout=90s", timeout=100
+            "drain",
+            name,
+            "--ignore-daemonsets",
+            "--force",
+            "--delete-emptydir-data",
+            f"--pod-selector={selector}",
+            "--timeout=90s",
+            timeout=100,
         )
         told = scenario.wait("drained", lambda e: "nschedulable" in str(waiting(e)), seconds=90)
     finally:

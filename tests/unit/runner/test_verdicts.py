@@ -359,3 +359,10 @@ def test_the_key_in_a_file_of_an_export_is_masked(bench: Bench) -> None:
     assert (bench.directory / "model.etlt").read_text() == "tlt-model-key=***"
     (artifact,) = outcome.report["artifacts"]
     assert artifact["sha256"] == hashlib.sha256(b"tlt-model-key=***").hexdigest()
+
+
+def test_a_full_volume_in_torchs_words(bench: Bench) -> None:
+    said = "RuntimeError: [enforce fail at inline_container.cc:626] . unexpected pos 384 vs 342"
+    outcome = bench.run(bench.train(argv=[bench.python, "-c", f"import sys; print({said!r}, file=sys.stderr); sys.exit(70)"]))
+    assert (outcome.code, outcome.report["reason"], outcome.report["class"]) == (10, "NoSpace", "user")
+    assert "enlarge the workspace" in outcome.report["message"]
