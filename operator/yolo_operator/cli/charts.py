@@ -12,7 +12,7 @@ from html import escape
 from typing import NamedTuple
 
 WIDTH, HEIGHT = 560, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 16, 14, 42
+_LEFT, _RIGHT, _TOP, _BOTTOM = 66, 16, 14, 42
 COLOURS = 6
 """`--series-0` to `--series-5` of the page; more series begin again."""
 
@@ -139,7 +139,7 @@ def dots(rows: Sequence[tuple[str, Sequence[float | None]]], names: Sequence[str
         for tick in axis.ticks
     ]
     parts.append(
-        f'<text class="axis" x="{(left + WIDTH - _RIGHT) / 2:.0f}" y="{height - 2}" text-anchor="middle">{x_label}</text>'
+        f'<text class="axis" x="{(left + WIDTH - _RIGHT) / 2:.0f}" y="{height - 5}" text-anchor="middle">{x_label}</text>'
     )
     for index, (name, values) in enumerate(rows):
         y = 18 + 22 * index

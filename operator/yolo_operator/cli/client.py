@@ -20,6 +20,8 @@ from yolo_operator.cli.words import StageKey, stage_key
 
 _CONNECT_SECONDS, _READ_SECONDS = 5, 15
 _WATCH_SECONDS = 120
+_SILENT_SECONDS = 86400
+"""A log that is followed may be silent for so long: TAO's stages are, for minutes."""
 _LOG_LINES = 40
 _OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
@@ -144,7 +146,7 @@ class Cluster:
                 return None
             answer = self._core.read_namespaced_pod_log(
                 found[0], self.namespace, container=found[1], follow=True, _preload_content=False,
-                _request_timeout=(_CONNECT_SECONDS, None),
+                _request_timeout=(_CONNECT_SECONDS, _SILENT_SECONDS),
             )  # fmt: skip
         return _pieces(answer)
 

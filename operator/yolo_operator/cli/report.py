@@ -147,7 +147,7 @@ def _stages(experiment: Object) -> str:
                 escape(title(stage)),
                 f'<span class="state {escape(state.lower())}">{escape(state)}</span>',
                 str(stage.get("attempt") or ""),
-                escape(str(stage.get("node") or "")),
+                f'<span class="one-line">{escape(str(stage.get("node") or ""))}</span>',
                 f"{began:%H:%M:%S}" if began else "",
                 duration(seconds_between(stage.get("createTime"), stage.get("startTime"))),
                 duration(seconds_between(stage.get("startTime"), stage.get("finishTime"))),
