@@ -147,17 +147,19 @@ class Operator:
 
 
 async def sampled(sampler: Sampler, done: Callable[[], bool], *, every: float = 1.0, patience: float = PATIENCE) -> None:
-    """Sample until it is done.
+    """Sample every second, or more often, until it is done, which is asked `every` so many seconds.
 
     Raises:
         TimeoutError: when that takes too long.
     """
     end = time.monotonic() + patience
     while not await asyncio.to_thread(done):
-        sampler.look()
         if time.monotonic() > end:
             raise TimeoutError(f"not done after {patience:g} s")
-        await asyncio.sleep(every)
+        again = time.monotonic() + every
+        while time.monotonic() < again:
+            sampler.look()
+            await asyncio.sleep(min(1.0, every))
     sampler.look()
 
 
@@ -195,7 +197,7 @@ async def ours(plane: Plane, chains: int, at_once: int, out: Path, spec: Callabl
                 await workload.submit(cluster, more)
                 submitted += len(more)
                 sampler.look()
-                await asyncio.sleep(SCRAPE_SECONDS if submitted == chains else 2)
+                await asyncio.sleep(0 if submitted == chains else 2)
             await sampled(sampler, lambda: operator.ended() >= chains, every=SCRAPE_SECONDS)
             await _let_go(cluster)
             sampler.look()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from yolobench import plots
 from yolobench.contenders import Measured
 
 Raw = dict[str, Any]
@@ -90,6 +91,8 @@ def table(found: dict[str, float]) -> str:
             lines.append(f"| {goal.words} | {found[goal.name]:.3g} | ≤ {goal.bound:g} | {verdict} |")
         else:
             lines.append(f"| {goal.words} | not measured | ≤ {goal.bound:g} | |")
+    if "makespanOverBareFloor" in found:
+        lines.append(f"| makespan over that of a script with bare Jobs | {found['makespanOverBareFloor']:.3g} | | |")
     return "\n".join(lines)
 
 
@@ -107,7 +110,7 @@ def line(one: Measured) -> str:
 
 
 def write_docs(path: Path, raw: Raw, found: dict[str, float]) -> None:
-    """Put tables between the marks of docs/performance.md; what stands around them stays.
+    """Put tables and pictures between the marks of docs/performance.md; what stands around them stays.
 
     Raises:
         ValueError: when the marks are not there.
@@ -116,7 +119,9 @@ def write_docs(path: Path, raw: Raw, found: dict[str, float]) -> None:
     _, end, after = rest.partition(END)
     if not mark or not end:
         raise ValueError(f"{path}: no place for the results: {START} … {END}")
-    text = "\n\n".join([table(found), side_by_side(raw.get("chains", {})), growth_table(raw.get("growth", {}))])
+    shown = plots.write(path.parent / "pictures", raw)
+    pictures = "\n\n".join(f"![{title}](pictures/{name})" for name, title in shown)
+    text = "\n\n".join([table(found), side_by_side(raw.get("chains", {})), growth_table(raw.get("growth", {})), pictures])
     path.write_text(f"{before}{START}\n\n{text}\n\n{END}{after}", encoding="utf-8")
 
 
