@@ -126,8 +126,14 @@ def check_commands(scenario: Scenario) -> None:
     scenario.check(
         why in yolo(scenario, "status", name) and why in yolo(scenario, "summary", name), f"both tables say why: {why}"
     )
-    for command in ("suspend", "resume", "cancel", "resume", "retry"):
-        yolo(scenario, command, name, code=None if command == "retry" else 0)
+    for command in ("suspend", "resume"):
+        yolo(scenario, command, name)
+    yolo(scenario, "retry", name, code=None)
+    # There is nothing to cancel in what is complete.
+    yolo(scenario, "rerun", name, "--from", "inference")
+    scenario.wait(name, lambda found: found["status"]["phase"] == "Running", seconds=120)
+    yolo(scenario, "cancel", name)
+    yolo(scenario, "resume", name)
     scenario.check(condition(scenario.wait(name, ended, seconds=300), "Complete"), "it is complete again")
 
 
