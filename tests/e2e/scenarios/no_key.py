@@ -51,7 +51,7 @@ print(json.dumps({'files': count, 'found': found}))
 def run(scenario: Scenario) -> None:
     """The scenario."""
     scenario.fresh_namespace()
-    scenario.make_dataset(train=12, validation=4, test=2)
+    scenario.make_dataset(train=24, validation=8, test=4)
     scenario.kubectl("create", "secret", "generic", SECRET, f"--from-literal=key={KEY}")
     scenario.kubectl("create", "configmap", "search", f"--from-file={ROOT / 'tests/e2e/needles.py'}")
     loud = {"train": "echo-key", "prune": "echo-key", "export": "echo-key"}
@@ -70,7 +70,7 @@ def run(scenario: Scenario) -> None:
         scenario.facts[name] = {stage: s.get("message") for stage, s in stages(one).items() if s["state"] == "Failed"}
     scenario.check(all("Complete" in conditions(scenario, name) for name in NAMES[:2]), "two experiments are complete")
     scenario.check(all("Failed" in conditions(scenario, name) for name in NAMES[2:]), "two have failed")
-    places = everywhere(scenario) | live
+    places = in_the_cluster(scenario) | commands(scenario) | live
     scenario.facts["places"] = {"number": len(places), "bytes": sum(map(len, places.values()))}
     check_the_key_was_in_play(scenario, places)
     found = search(places)
@@ -101,8 +101,8 @@ def check_the_key_was_in_play(scenario: Scenario, places: dict[str, str]) -> Non
 # --- where it could be ---
 
 
-def everywhere(scenario: Scenario) -> dict[str, str]:
-    """Texts by place: objects of both namespaces, logs, metrics, what the commands print."""
+def in_the_cluster(scenario: Scenario) -> dict[str, str]:
+    """Texts by place: objects of both namespaces, logs, metrics."""
     found: dict[str, str] = {}
     for namespace in (scenario.namespace, OPERATOR_NAMESPACE):
         for body in objects(namespace):
@@ -112,7 +112,7 @@ def everywhere(scenario: Scenario) -> dict[str, str]:
             if kind == "Pod":
                 found |= logs(namespace, body)
     found["metrics of the operator"] = raw(f"/api/v1/namespaces/{OPERATOR_NAMESPACE}/services/yolo-operator:8080/proxy/metrics")
-    return found | commands(scenario)
+    return found
 
 
 def objects(namespace: str) -> list[Object]:
@@ -224,7 +224,7 @@ def check_the_search_finds(scenario: Scenario) -> None:
     script = "import os, urllib.parse as u; key = os.environ['KEY']; print(key)"
     script += "; open('/data/planted.txt', 'w').write(u.quote(key))"
     with_key(scenario, "planted", ["python3", "-c", script])
-    found = search(everywhere(scenario))
+    found = search(in_the_cluster(scenario))
     expected = {f"object ConfigMap {scenario.namespace}/planted", f"log {scenario.namespace}/planted"}
     told = {place for place in expected if any(line.startswith(place) for line in found)}
     scenario.facts["planted"] = found
