@@ -24,6 +24,8 @@ import yaml
 from aiohttp import web
 
 WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+AWAY_SECONDS = 60.0
+"""For so long the harness waits for a server that it has taken away itself."""
 LONGEST_LINE = 2**22
 """Of a watch: an object is at most 1.5 MiB."""
 _REVIEWS = "selfsubjectaccessreviews"
@@ -117,12 +119,21 @@ class Upstream:
         query: Mapping[str, str] | None = None,
         content: str = "application/json",
     ) -> tuple[int, dict[str, Any]]:
-        """One request of the harness; the status code and the object."""
+        """One request of the harness; the status code and the object. What only reads is repeated while the server is away."""
         data = None if body is None else json.dumps(body)
-        async with self.session.request(
-            method, self.server + path, params=query, data=data, headers={"Content-Type": content}
-        ) as answer:
-            return answer.status, json.loads(await answer.read() or b"{}")
+        end = asyncio.get_running_loop().time() + AWAY_SECONDS
+        while True:
+            again = method == "GET" and asyncio.get_running_loop().time() < end
+            try:
+                async with self.session.request(
+                    method, self.server + path, params=query, data=data, headers={"Content-Type": content}
+                ) as answer:
+                    if answer.status < 500 or not again:
+                        return answer.status, json.loads(await answer.read() or b"{}")
+            except aiohttp.ClientError:
+                if not again:
+                    raise
+            await asyncio.sleep(0.5)
 
 
 @asynccontextmanager

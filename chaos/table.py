@@ -32,7 +32,7 @@ def rows(raw: dict[str, Any], *, quick: bool = False) -> list[Row]:
     for story in raw.get("crash", ()):
         told = f"{story['deaths']} deaths at {story['writes']} writes: "
         told += f"{story['divergent']} diverge, {story['duplicateJobs']} Jobs too many"
-        good = story["deaths"] >= 2 * (story["writes"] - 2) and not story["divergent"] and not story["duplicateJobs"]
+        good = story["deaths"] >= 1.6 * story["writes"] and not story["divergent"] and not story["duplicateJobs"]
         found.append(Row(f"killed at every write, pipeline `{story['story']}`", told, "0 and 0", good))
     for weather in raw.get("weather", ()):
         faults = "; ".join([*weather["differences"][:1], *weather["excesses"]]) or "same end state"
@@ -44,7 +44,9 @@ def rows(raw: dict[str, Any], *, quick: bool = False) -> list[Row]:
         good = mutants["mutations"] >= least and not mutants["other"]
         found.append(Row(f"{mutants['mutations']} mutated resources", counts, f"at least {least}, 0 other", good))
     for fault in raw.get("faults", ()):
-        found.append(Row(f"node: {fault['name']}", fault["verdict"], "right verdict and next step", fault["right"]))
+        found.append(
+            Row(f"node: {fault['name']}", " ".join(fault["verdict"].split())[:140], "right verdict and next step", fault["right"])
+        )
     for soak in raw.get("soak", ()):
         found.append(Row(f"soak, {soak['what']}", soak["found"], soak["wanted"], soak["passed"]))
     return found

@@ -32,8 +32,8 @@ async def lab(kubeconfig: Path, crd: Callable[[], None], tmp_path: Path) -> Asyn
 async def test_an_operator_killed_at_any_write_ends_where_an_undisturbed_one_does(lab: Lab) -> None:
     found = await crash.every_write(lab, stories.SMALL)
     assert found.writes >= LEAST_WRITES
-    # The last writes may be one less in a run: then there was nothing to die at.
-    assert len(found.deaths) >= 2 * (found.writes - 2)
+    # Events that wait together become one, so that a run may have some writes less: then there was nothing to die at.
+    assert len(found.deaths) >= 2 * (found.writes - 4)
     assert {death.mode for death in found.deaths} == {crash.BEFORE, crash.AFTER}
     assert found.divergent == []
     assert found.duplicate_jobs == 0
