@@ -43,7 +43,8 @@ class Operator:
 
     def log(self) -> str:
         """What it has said."""
-        return self.log_path.read_text(errors="replace")
+        # One that was killed before it wrote a line has none.
+        return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal, unless it has ended."""
