@@ -50,7 +50,7 @@ print(json.dumps({'files': count, 'found': found}))
 
 def run(scenario: Scenario) -> None:
     """The scenario."""
-    scenario.fresh_namespace()
+    scenario.fresh_namespace(pod_security="baseline")
     scenario.make_dataset(train=24, validation=8, test=4)
     scenario.kubectl("create", "secret", "generic", SECRET, f"--from-literal=key={KEY}")
     scenario.kubectl("create", "configmap", "search", f"--from-file={ROOT / 'tests/e2e/needles.py'}")

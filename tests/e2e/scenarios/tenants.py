@@ -74,7 +74,7 @@ def run(scenario: Scenario) -> None:
 
 def prepare(team: Scenario) -> None:
     """A namespace with a dataset, the key, and a toolkit that takes its time."""
-    team.fresh_namespace()
+    team.fresh_namespace(pod_security="baseline")
     team.make_dataset(train=12, validation=4, test=2)
     team.kubectl("create", "secret", "generic", "tao", "--from-literal=key=tenants-of-one-cluster")
     team.in_workspace(_EMULATE)
