@@ -91,6 +91,8 @@ class PodlessJobs:
         if not events:
             return None
         message = str(max(events, key=_moment).get("message") or "")
+        for said_already in ("(combined from similar events): ", "Error creating: "):
+            message = message.removeprefix(said_already)
         quota = exceeded(message)
         return Held(FAILED_CREATE, f"its pod cannot be made: {message}") if quota is None else Held(QUOTA_EXCEEDED, quota.message)
 
