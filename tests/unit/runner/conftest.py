@@ -16,10 +16,6 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from hypothesis import settings
-
-settings.register_profile("shared-machine", deadline=None)
-settings.load_profile("shared-machine")
 
 ROOT = Path(__file__).parents[3]
 RUNNER = ROOT / "operator" / "yolo_operator" / "runner" / "runner.py"
