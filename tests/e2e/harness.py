@@ -74,7 +74,7 @@ class Scenario:
 
     def stage_jobs(self) -> set[str]:
         """Names of the Jobs that stages have here."""
-        jobs = self.get("jobs", selector="app.kubernetes.io/managed-by=yolo-operator")["items"]
+        jobs = self.get("jobs", selector="app.kubernetes.io/managed-by=yolo-operator,app.kubernetes.io/component=stage")["items"]
         return {job["metadata"]["name"] for job in jobs}
 
     def apply(self, *objects: Object) -> None:
