@@ -212,7 +212,7 @@ def check_ran_once(scenario: Scenario, name: str, experiment: Object, training: 
     scenario.check(condition(experiment, "Complete"), f"{name} is complete: {experiment['status'].get('message')}")
     found = stages(experiment)
     scenario.check(all(record["attempt"] == 1 for record in found.values()), f"{name}: every stage at its first attempt")
-    jobs = scenario.get("jobs", selector=f"yolo-operator.dev/experiment={name}")["items"]
+    jobs = scenario.get("jobs", selector=f"yolo-operator.dev/experiment={name},app.kubernetes.io/component=stage")["items"]
     scenario.check(len(jobs) == len(found), f"{name}: one Job a stage, {len(jobs)} in all")
     uids = [job["metadata"]["uid"] for job in jobs]
     scenario.check(training["job's uid"] in uids, f"{name}: the training's Job is the one that had begun")
