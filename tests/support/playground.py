@@ -55,8 +55,8 @@ class Playground:
         return [body async for page in self.cluster.pages(kind, self.namespace, selector=selector) for body in page.items]
 
     async def jobs(self) -> list[Object]:
-        """The stages' Jobs."""
-        return await self.listed(JOBS)
+        """The stages' Jobs, without those that write reports."""
+        return [job for job in await self.listed(JOBS) if job["metadata"]["labels"].get(resource.LABEL_COMPONENT) != "report"]
 
     async def until(self, holds: Callable[[], Any], what: str) -> Any:
         """Wait until an awaitable gives something true, and give that."""
