@@ -94,7 +94,7 @@ async def test_a_job_goes_after_its_report_is_recorded(ground: Playground, simul
     await ground.until(ended, "the experiment ends")
 
     async def gone() -> bool:
-        return not await ground.jobs() and not await ground.listed(PODS)
+        return not await ground.jobs() and not await ground.pods()
 
     await ground.until(gone, "Kubernetes removes the Jobs")
     status = (await ground.experiment() or {})["status"]

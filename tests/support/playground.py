@@ -56,7 +56,11 @@ class Playground:
 
     async def jobs(self) -> list[Object]:
         """The stages' Jobs, without those that write reports."""
-        return [job for job in await self.listed(JOBS) if job["metadata"]["labels"].get(resource.LABEL_COMPONENT) != "report"]
+        return _without_reports(await self.listed(JOBS))
+
+    async def pods(self) -> list[Object]:
+        """Their Pods."""
+        return _without_reports(await self.listed(PODS))
 
     async def until(self, holds: Callable[[], Any], what: str) -> Any:
         """Wait until an awaitable gives something true, and give that."""
@@ -132,3 +136,7 @@ class OperatorProcess:
         """No time to tidy up."""
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
+
+
+def _without_reports(bodies: list[Object]) -> list[Object]:
+    return [body for body in bodies if body["metadata"]["labels"].get(resource.LABEL_COMPONENT) != "report"]
