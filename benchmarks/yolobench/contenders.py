@@ -31,8 +31,8 @@ from yolobench.plane import ROOT, Plane, Sampler
 PATIENCE = 3600.0
 CRD_SECONDS = 30
 JOBS_FILE = "jobs.json"
-SCRAPE_SECONDS = 15
-"""Between looks at the operator's metrics, as a Prometheus would: a page with a thousand experiments costs it CPU."""
+SCRAPE_SECONDS = 30
+"""Between looks at the operator's metrics, as in the chart's ServiceMonitor: a page with hundreds of experiments costs it CPU."""
 WORKFLOWS = Kind("/apis/argoproj.io/v1alpha1", "workflows")
 
 

@@ -51,8 +51,8 @@ class WorkQueue(Generic[K]):
     def __init__(
         self,
         *,
-        rate: float = 100.0,
-        burst: int = 200,
+        rate: float = 500.0,
+        burst: int = 1000,
         clock: Callable[[], float] | None = None,
         waited: Histogram | None = None,
         worked: Histogram | None = None,

@@ -34,7 +34,7 @@ class Settings:
     """Namespaces to serve; empty: all."""
     host: str = "0.0.0.0"  # noqa: S104 - a pod's only interface to kubelet and Prometheus
     port: int = 8080
-    workers: int = 8
+    workers: int = 24
     """Experiments that are looked at side by side."""
     resync_seconds: float = 600
     progress_seconds: float = 5
@@ -83,7 +83,7 @@ class Settings:
             namespaces=tuple(name.strip() for name in environment.get("YOLO_OPERATOR_NAMESPACES", "").split(",") if name.strip()),
             host=host,
             port=int(port),
-            workers=_number(environment, "YOLO_OPERATOR_WORKERS", 8),
+            workers=_number(environment, "YOLO_OPERATOR_WORKERS", 24),
             resync_seconds=_number(environment, "YOLO_OPERATOR_RESYNC_SECONDS", 600),
             progress_seconds=_number(environment, "YOLO_OPERATOR_PROGRESS_SECONDS", 5),
             metrics_classes=_switch(environment, "YOLO_OPERATOR_METRICS_CLASSES", default=True),

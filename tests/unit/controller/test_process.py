@@ -87,7 +87,7 @@ LEAST = {"YOLO_OPERATOR_IMAGE": "operator:1"}
 
 def test_the_least_setting_is_the_image() -> None:
     settings = Settings.from_environment(LEAST)
-    assert (settings.image, settings.namespaces, settings.port, settings.workers) == ("operator:1", (), 8080, 8)
+    assert (settings.image, settings.namespaces, settings.port, settings.workers) == ("operator:1", (), 8080, 24)
 
 
 def test_all_settings() -> None:
