@@ -41,7 +41,9 @@ async def measure(plane: Plane, present: int, out: Path) -> dict[str, Any]:
             sampler = Sampler({"controller": operator.process.pid})
             names = [f"new-{number:05d}" for number in range(CHAINS)]
             await workload.submit(cluster, [workload.body(name, workload.chain_spec(name)) for name in names])
-            await sampled(sampler, lambda: operator.phases("Succeeded", "Failed") >= present + CHAINS)
+            await sampled(
+                sampler, lambda: operator.phases("Succeeded", "Failed") >= present + CHAINS, every=contenders.SCRAPE_SECONDS
+            )
             await asyncio.sleep(2)
             sampler.look()
         finally:
