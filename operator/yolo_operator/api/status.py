@@ -26,6 +26,11 @@ class Phase(StrEnum):
     SUCCEEDED = "Succeeded"
     FAILED = "Failed"
 
+    @property
+    def final(self) -> bool:
+        """The experiment is at its end, as long as nobody asks for more."""
+        return self in (Phase.SUCCEEDED, Phase.FAILED)
+
 
 class StageState(StrEnum):
     """State of one stage (of one variant)."""

@@ -25,7 +25,7 @@ from yolo_operator.kube.views import experiment_of, job_view, pod_view, resource
 from yolo_operator.pipeline.names import workspace_claim
 from yolo_operator.pipeline.values import Experiment, JobView, Observed, PodView, Source
 
-ENDED = (Phase.SUCCEEDED.value, Phase.FAILED.value)
+ENDED = frozenset(phase.value for phase in Phase if phase.final)
 GRAVES = 10_000
 """Deleted objects that are remembered, so that an old list cannot raise them."""
 
@@ -353,15 +353,14 @@ class Cache:
     # --- for decisions ---
 
     def jobs_of(self, key: Key) -> list[JobView]:
-        """The Jobs of an experiment's name, also those of an earlier one of it."""
-        found = (self.jobs.get(key.namespace, name) for name in self._jobs_of.get(key, ()))
+        """The Jobs of an experiment's name, in the order of theirs, also those of an earlier one of it."""
+        found = (self.jobs.get(key.namespace, name) for name in sorted(self._jobs_of.get(key, ())))
         return [job for job in found if job is not None]
 
     def observed(self, row: ExperimentRow) -> Observed:
         """What is known around an experiment."""
-        jobs = [self.jobs.get(row.key.namespace, name) for name in sorted(self._jobs_of.get(row.key, ()))]
         pods = [self.pods.get(row.key.namespace, name) for name in sorted(self._pods_of.get(row.key, ()))]
-        mine = tuple(job for job in jobs if job is not None and job.owner_uid == row.uid)
+        mine = tuple(job for job in self.jobs_of(row.key) if job.owner_uid == row.uid)
         names = {job.name for job in mine}
         return Observed(
             jobs=mine,

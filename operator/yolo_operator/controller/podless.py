@@ -21,11 +21,14 @@ SECONDS = 15
 """Between two looks at one Job's Events; more when very many are without a pod."""
 LOOKS_PER_SECOND = 10
 """On average, over all Jobs."""
+FORGET = 10
+"""Intervals after which a Job that nobody asks about is forgotten."""
 
 
 @dataclass(slots=True)
 class _Job:
     since: datetime
+    asked: datetime
     looked: datetime | None = None
     found: Held | None = None
 
@@ -72,16 +75,24 @@ class PodlessJobs:
 
     async def _of(self, job: JobView, ask: bool) -> Held | None:
         now = self.clock()
-        known = self._jobs.setdefault(job.uid, _Job(now))
+        known = self._jobs.setdefault(job.uid, _Job(now, now))
+        known.asked = now
         if (now - known.since).total_seconds() < PATIENCE_SECONDS:
             return None
         if ask and (known.looked is None or (now - known.looked).total_seconds() >= self._seconds()):
             known.looked = now
+            self._forget(now)
             try:
                 known.found = await self._told(job)
             except ApiError as error:
                 logger.info("%s/%s: why it has no pod cannot be read: %s", job.namespace, job.name, error)
         return known.found
+
+    def _forget(self, now: datetime) -> None:
+        """Those of Jobs that went before they had a pod."""
+        longest = FORGET * self._seconds()
+        for uid in [uid for uid, known in self._jobs.items() if (now - known.asked).total_seconds() > longest]:
+            del self._jobs[uid]
 
     async def _told(self, job: JobView) -> Held | None:
         events: list[Object] = []

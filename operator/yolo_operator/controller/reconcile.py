@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from yolo_operator.api.pods import DeviceClaim
-from yolo_operator.api.status import Progress, StageState, Status
+from yolo_operator.api.status import Phase, Progress, StageState, Status
 from yolo_operator.controller.cache import Cache, ExperimentRow, Key
 from yolo_operator.controller.places import Places
 from yolo_operator.controller.podless import PodlessJobs
@@ -218,6 +218,8 @@ class Reconciler:
 
     async def _rests(self, row: ExperimentRow, experiment: Experiment) -> bool:
         """Whether there is nothing to plan; a status that was not understood in all its parts is written anew."""
+        if row.phase != Phase.SUCCEEDED:
+            return False
         ends = at_rest(experiment, self.cache.observed(row))
         if ends is None or merge_patch(row.status, experiment.status.dump()):
             return False
@@ -230,12 +232,12 @@ class Reconciler:
         absent: set[str] = set()
         looked: set[str] = set()
         claim = ClaimState.UNKNOWN
-        seen = self.cache.observed(row)
+        seen = self._observed(row)
         held = await self._podless.of(seen, ask=not self.pressed())
         if experiment.spec.queue_name:
             held |= await self._queue_reasons.of(seen.jobs)
-        for _ in range(LOOKS):
             seen = self._observed(row)
+        for _ in range(LOOKS):
             observed = replace(seen, absent=frozenset(absent), looked=frozenset(looked), claim=claim, held=held)
             decision = plan(experiment, observed, self.clock())
             if decision.check_claim:
@@ -245,6 +247,7 @@ class Reconciler:
                     (looked if await self._look_at(row, name) else absent).add(name)
             else:
                 break
+            seen = self._observed(row)
         return decision, observed
 
     async def _look_at(self, row: ExperimentRow, name: str) -> bool:

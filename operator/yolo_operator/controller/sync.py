@@ -21,13 +21,15 @@ WATCHED = f"{resource.LABEL_MANAGED_BY}={resource.MANAGED_BY},{resource.LABEL_CO
 WATCHED_JOBS = f"{WATCHED},{resource.LABEL_FINAL}!=true"
 """Selector of the Jobs that are watched: not those whose report is recorded."""
 
+SELECTORS = {JOBS: WATCHED_JOBS, PODS: WATCHED, EXPERIMENTS: ""}
+"""Of what is listed and watched."""
+
 logger = logging.getLogger(__name__)
 
 
 class _Taker(NamedTuple):
-    """How a kind is listed and taken in."""
+    """How a kind is taken in."""
 
-    selector: str
     put: Callable[[Object], Key | None]
     sweep: Callable[[set[str], int, Callable[[str], bool]], list[Key]]
 
@@ -48,9 +50,9 @@ class Synchroniser:
         self._cluster, self._cache, self._queue, self._metrics = cluster, cache, queue, metrics
         self.namespaces, self._runner_name = namespaces, runner_name
         self._takers = {
-            JOBS: _Taker(WATCHED_JOBS, cache.put_job, cache.sweep_jobs),
-            PODS: _Taker(WATCHED, cache.put_pod, cache.sweep_pods),
-            EXPERIMENTS: _Taker("", cache.put_experiment, cache.sweep_experiments),
+            JOBS: _Taker(cache.put_job, cache.sweep_jobs),
+            PODS: _Taker(cache.put_pod, cache.sweep_pods),
+            EXPERIMENTS: _Taker(cache.put_experiment, cache.sweep_experiments),
         }
         self.versions: dict[tuple[Kind, str | None], int] = {}
         """Of the last complete lists, by kind and namespace."""
@@ -89,7 +91,7 @@ class Synchroniser:
         take = self._takers[kind]
         listed: set[str] = set()
         version = 0
-        async for page in self._cluster.pages(kind, namespace, selector=take.selector):
+        async for page in self._cluster.pages(kind, namespace, selector=SELECTORS[kind]):
             version = page.resource_version
             for body in page.items:
                 listed.add(body["metadata"]["uid"])

@@ -43,27 +43,23 @@ class Tidier:
     async def write_one(self) -> bool:
         """Write what waits for longest; whether that went well."""
         place, (patch, tries) = next(iter(self._waiting.items()))
-        namespace, name = place
+        well = await self._write(*place, patch)
+        # It waits until now: a look meanwhile would ask for it again.
+        del self._waiting[place]
+        if not well and tries < TRIES:
+            self._waiting[place] = (patch, tries + 1)
+        if not self._waiting:
+            self._some.clear()
+        return well
+
+    async def _write(self, namespace: str, name: str, patch: Object) -> bool:
         try:
             self._cache.put_job(await self._cluster.patch(JOBS, namespace, name, patch))
         except ApiError as error:
-            if error.not_found:
-                self._done(place)
-                return True
-            logger.warning("Job %s/%s is not let go yet: %s", namespace, name, error)
-            self._done(place)
-            if tries < TRIES:
-                self._waiting[place] = (patch, tries + 1)
-                self._some.set()
-            return False
-        # Not before: a look meanwhile would ask for it again.
-        self._done(place)
+            if not error.not_found:
+                logger.warning("Job %s/%s is not let go yet: %s", namespace, name, error)
+            return error.not_found
         return True
-
-    def _done(self, place: tuple[str, str]) -> None:
-        del self._waiting[place]
-        if not self._waiting:
-            self._some.clear()
 
     @property
     def waiting(self) -> int:

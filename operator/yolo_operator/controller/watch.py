@@ -18,7 +18,7 @@ from yolo_operator.controller.cache import Cache, Key
 from yolo_operator.controller.follower import Follower
 from yolo_operator.controller.metrics import Listings, OperatorMetrics
 from yolo_operator.controller.queue import WorkQueue
-from yolo_operator.controller.sync import WATCHED, WATCHED_JOBS, Synchroniser
+from yolo_operator.controller.sync import SELECTORS, Synchroniser
 from yolo_operator.kube.cluster import JOBS, PODS, Change, Cluster, Kind, Object
 from yolo_operator.pipeline.values import JobView
 
@@ -131,15 +131,15 @@ def followers(
 ) -> list[Coroutine[Any, Any, None]]:
     """The watches of Jobs and Pods, from where the first list ended."""
 
-    def follow(kind: Kind, selector: str, take: Callable[[Change], None], namespace: str | None) -> Coroutine[Any, Any, None]:
+    def follow(kind: Kind, take: Callable[[Change], None], namespace: str | None) -> Coroutine[Any, Any, None]:
         async def enlist() -> int:
             metrics.watch_restarts.labels(kind.plural.removesuffix("s")).inc()
             return await synchroniser.enlist(kind, namespace)
 
         version = synchroniser.versions.get((kind, namespace), 0)
-        return Follower(cluster, kind, namespace, selector, take, enlist).run(version)
+        return Follower(cluster, kind, namespace, SELECTORS[kind], take, enlist).run(version)
 
-    kinds = ((JOBS, WATCHED_JOBS, feed.job), (PODS, WATCHED, feed.pod))
+    kinds = ((JOBS, feed.job), (PODS, feed.pod))
     return [follow(*kind, namespace) for kind in kinds for namespace in synchroniser.namespaces or (None,)]
 
 

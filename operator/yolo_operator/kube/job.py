@@ -31,10 +31,7 @@ def job_manifest(experiment: Experiment, action: CreateJob, settings: JobSetting
     """The Job of an attempt. Kueue sees its own labels on the Job alone: on the pods they would be counted twice."""
     run, spec = action.run, experiment.spec
     labels = {
-        resource.LABEL_MANAGED_BY: resource.MANAGED_BY,
-        resource.LABEL_NAME: "yolo-experiment",
-        resource.LABEL_COMPONENT: "stage",
-        resource.LABEL_EXPERIMENT: experiment.name,
+        **job_labels(experiment, "stage"),
         resource.LABEL_STAGE: run.key.name,
         resource.LABEL_VARIANT: run.key.variant,
     }
@@ -74,6 +71,16 @@ def job_manifest(experiment: Experiment, action: CreateJob, settings: JobSetting
 def device_claim_of(experiment: Experiment, action: CreateJob) -> DeviceClaim | None:
     """What the attempt's pod claims by dynamic resource allocation, if anything."""
     return run_resources(experiment.spec, action.run).dra
+
+
+def job_labels(experiment: Experiment, component: str) -> dict[str, str]:
+    """What every Job of an experiment carries, and its pods."""
+    return {
+        resource.LABEL_MANAGED_BY: resource.MANAGED_BY,
+        resource.LABEL_NAME: "yolo-experiment",
+        resource.LABEL_COMPONENT: component,
+        resource.LABEL_EXPERIMENT: experiment.name,
+    }
 
 
 def final_patch(spec: Spec) -> Object:

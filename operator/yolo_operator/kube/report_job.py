@@ -13,7 +13,7 @@ import zlib
 from yolo_operator.api import resource
 from yolo_operator.api.status import Status
 from yolo_operator.kube.cluster import Object
-from yolo_operator.kube.job import JobSettings, queue_labels
+from yolo_operator.kube.job import JobSettings, job_labels, queue_labels
 from yolo_operator.kube.owner import owner_reference
 from yolo_operator.kube.pod import pod_template
 from yolo_operator.pipeline.keys import REPORT
@@ -29,7 +29,7 @@ SECONDS = 900
 
 def report_job(experiment: Experiment, status: Status, settings: JobSettings) -> Object:
     """The Job. Its name is made of the outcome: made twice, it is a conflict."""
-    spec, labels = experiment.spec, _labels(experiment)
+    spec, labels = experiment.spec, job_labels(experiment, COMPONENT)
     template = pod_template(experiment, _run(experiment, status), 1, settings.operator_image, settings.runner_config_map)
     template["metadata"]["labels"] = labels
     tag = digest_of([experiment.uid, status.observed_generation, status.phase, status.completion_time])[:8]
@@ -48,15 +48,6 @@ def report_job(experiment: Experiment, status: Status, settings: JobSettings) ->
             "ttlSecondsAfterFinished": spec.ttl_seconds_after_finished,
             "template": template,
         },
-    }
-
-
-def _labels(experiment: Experiment) -> dict[str, str]:
-    return {
-        resource.LABEL_MANAGED_BY: resource.MANAGED_BY,
-        resource.LABEL_NAME: "yolo-experiment",
-        resource.LABEL_COMPONENT: COMPONENT,
-        resource.LABEL_EXPERIMENT: experiment.name,
     }
 
 

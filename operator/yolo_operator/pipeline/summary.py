@@ -56,7 +56,7 @@ def summarise(
     """The whole status from the records of its stages, and from what was decided from them."""
     previous, chosen = experiment.status, findings.chosen
     phase = _phase(experiment, records, ending, placed=findings.placed)
-    done = phase in (Phase.SUCCEEDED, Phase.FAILED)
+    done = phase.final
     finishes = [record.finish_time for record in records if record.finish_time]
     return Status(
         observed_generation=experiment.generation,
@@ -153,7 +153,7 @@ def _message(records: list[StageStatus], ending: Ending | None, phase: Phase) ->
 def _conditions(
     experiment: Experiment, phase: Phase, ending: Ending | None, records: list[StageStatus], now: datetime
 ) -> list[Condition]:
-    done = phase in (Phase.SUCCEEDED, Phase.FAILED)
+    done = phase.final
     reason = ending.reason if ending else phase.value
     message = ending.message[:1024] if ending else ""
     stuck = next((r for r in records if r.reason in _STUCK and r.state.active), None)
@@ -228,7 +228,7 @@ def just_ended(before: Status, after: Status) -> bool:
 
     One that had ended under an earlier operator is none: an upgrade writes no reports.
     """
-    ended = after.phase in (Phase.SUCCEEDED, Phase.FAILED) and any(record.attempt for record in after.stages or ())
+    ended = after.phase is not None and after.phase.final and any(record.attempt for record in after.stages or ())
     return ended and (before.phase, before.observed_generation) != (after.phase, after.observed_generation)
 
 

@@ -52,7 +52,7 @@ def run(scenario: Scenario) -> None:
     scenario.check(condition(done, "Complete"), f"the experiment is complete: {done['status'].get('message')}")
     check_it_ended_meanwhile(scenario, went, came)
     found = stages(done)
-    jobs = scenario.get("jobs", selector="app.kubernetes.io/component=stage")["items"]
+    jobs = scenario.stage_jobs()
     scenario.check(len(jobs) == len(found), f"{len(found)} stages had one Job each")
     scenario.check(
         all(record["attempt"] == 1 and not record.get("failures") for record in found.values()), "at the first attempt"

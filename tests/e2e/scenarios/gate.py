@@ -39,7 +39,7 @@ def check_closed(scenario: Scenario, experiment: Object) -> None:
     numbers = f"{measured:.4f}"[:6]
     scenario.check("0.999" in failed["message"] and numbers[:5] in failed["message"], f"with the numbers: {failed['message']}")
     scenario.check(all(found[name]["state"] == "Skipped" for name in LATER), "no later stage ran")
-    jobs = scenario.get("jobs", selector="app.kubernetes.io/component=stage")["items"]
+    jobs = scenario.stage_jobs()
     scenario.check(len(jobs) == 4, f"{len(jobs)} Jobs were made")
     events = [event["reason"] for event in scenario.get("events")["items"] if event["involvedObject"]["name"] == NAME]
     scenario.check("GateClosed" in events, "an Event says GateClosed")

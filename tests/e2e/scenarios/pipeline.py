@@ -60,7 +60,7 @@ def check_result(scenario: Scenario, experiment: Object) -> None:
     scenario.check(list(found) == STAGES, "the stages are those of the spec, in order")
     scenario.check(all(s["state"] == "Succeeded" for s in found.values()), "every stage succeeded")
     scenario.check(all(s["attempt"] == 1 for s in found.values()), "at the first attempt")
-    jobs = scenario.get("jobs", selector="app.kubernetes.io/component=stage")["items"]
+    jobs = scenario.stage_jobs()
     scenario.check(len(jobs) == len(STAGES), f"one Job a stage, {len(jobs)} in all")
     ratios = {name: found[name]["metrics"]["parameterRatio"] for name in ("prune 0.1", "prune 0.7")}
     scenario.check(ratios["prune 0.7"] < ratios["prune 0.1"] <= 1, f"a larger threshold prunes more: {ratios}")

@@ -90,7 +90,9 @@ async def test_a_place_that_is_lost_is_listed_anew() -> None:
     assert (server.opened, server.taken, server.lists) == ([7, 100, 101], [8, 101], 1)
 
 
-async def test_the_delay_doubles_until_something_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Seconds between two watches, which do not pass."""
     slept: list[float] = []
     real = asyncio.sleep
 
@@ -99,6 +101,10 @@ async def test_the_delay_doubles_until_something_is_heard(monkeypatch: pytest.Mo
         await real(0)
 
     monkeypatch.setattr(follower.asyncio, "sleep", sleep)
+    return slept
+
+
+async def test_the_delay_doubles_until_something_is_heard(slept: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(follower.random, "uniform", lambda low, high: 1.0)
     broken = ApiError(0, "ClientError", "refused")
     # A watch that ends without a word counts as broken: else it would be opened again in a tight loop.
@@ -107,15 +113,7 @@ async def test_the_delay_doubles_until_something_is_heard(monkeypatch: pytest.Mo
     assert slept == pytest.approx([0.001, 0.002, 0.004, 0.001])
 
 
-async def test_the_server_s_own_wish_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    slept: list[float] = []
-    real = asyncio.sleep
-
-    async def sleep(seconds: float) -> None:
-        slept.append(seconds)
-        await real(0)
-
-    monkeypatch.setattr(follower.asyncio, "sleep", sleep)
+async def test_the_server_s_own_wish_is_kept(slept: list[float]) -> None:
     server = Server([ApiError(429, "TooManyRequests", "later", retry_after=7)])
     await server.follow(7)
     assert slept == [7]

@@ -69,15 +69,18 @@ async def test_under_a_load_that_never_ends_it_waits_a_second() -> None:
 # --- the API server's pace ---
 
 
+def observe(pace: Pace, seconds: float, times: int) -> None:
+    for _ in range(times):
+        pace.observe(seconds)
+
+
 def test_an_api_server_is_slow_against_its_own_best() -> None:
     now = 0.0
     pace = Pace(lambda: now)
     assert not pace.slow
-    for _ in range(20):
-        pace.observe(0.005)
+    observe(pace, 0.005, 20)
     assert not pace.slow
-    for _ in range(10):
-        pace.observe(0.2)
+    observe(pace, 0.2, 10)
     assert pace.slow
     now += MEMORY_SECONDS + 1
     assert not pace.slow, "what was long ago says nothing"
@@ -87,17 +90,14 @@ def test_an_api_server_is_slow_against_its_own_best() -> None:
 
 def test_one_that_is_far_away_is_not_slow() -> None:
     pace = Pace(lambda: 0.0)
-    for _ in range(50):
-        pace.observe(0.15)
+    observe(pace, 0.15, 50)
     assert not pace.slow
-    for _ in range(20):
-        pace.observe(0.6)
+    observe(pace, 0.6, 20)
     assert pace.slow
 
 
 def test_a_best_that_is_gone_for_good_is_forgotten() -> None:
     pace = Pace(lambda: 0.0)
     pace.observe(0.02)
-    for _ in range(3000):
-        pace.observe(0.2)
+    observe(pace, 0.2, 3000)
     assert not pace.slow

@@ -130,6 +130,17 @@ def test_who_may_not_read_events_runs_all_the_same(monkeypatch: Any) -> None:
     assert world.rest().status()["phase"] == "Succeeded"
 
 
+async def test_a_job_that_went_without_ever_having_a_pod_is_forgotten() -> None:
+    clock = Clock()
+    podless = PodlessJobs(MemoryCluster(clock), clock)
+    jobs = [JobView(NAMESPACE, name, name, "o", NAME, StageKey("train"), "d", 1, JobState.ACTIVE) for name in ("gone", "here")]
+    await podless.of(Observed(jobs=tuple(jobs)))
+    for _ in range(30):
+        clock.advance(10)
+        await podless.of(Observed(jobs=(jobs[1],)))
+    assert set(podless._jobs) == {"here"}
+
+
 async def test_while_the_api_server_has_too_much_to_do_nobody_asks_for_events() -> None:
     clock = Clock()
     cluster = MemoryCluster(clock)
