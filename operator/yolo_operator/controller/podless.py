@@ -10,6 +10,7 @@ from datetime import datetime
 from yolo_operator.kube.cluster import EVENTS, Cluster, Object
 from yolo_operator.kube.errors import ApiError
 from yolo_operator.kube.quota import exceeded
+from yolo_operator.pipeline import times
 from yolo_operator.pipeline.stages import FAILED_CREATE, QUOTA_EXCEEDED
 from yolo_operator.pipeline.values import Held, JobView, Observed
 
@@ -77,9 +78,9 @@ class PodlessJobs:
         now = self.clock()
         known = self._jobs.setdefault(job.uid, _Job(now, now))
         known.asked = now
-        if (now - known.since).total_seconds() < PATIENCE_SECONDS:
+        if not times.passed(known.since, now, PATIENCE_SECONDS):
             return None
-        if ask and (known.looked is None or (now - known.looked).total_seconds() >= self._seconds()):
+        if ask and (known.looked is None or times.passed(known.looked, now, self._seconds())):
             known.looked = now
             self._forget(now)
             try:
@@ -91,7 +92,7 @@ class PodlessJobs:
     def _forget(self, now: datetime) -> None:
         """Those of Jobs that went before they had a pod."""
         longest = FORGET * self._seconds()
-        for uid in [uid for uid, known in self._jobs.items() if (now - known.asked).total_seconds() > longest]:
+        for uid in [uid for uid, known in self._jobs.items() if times.passed(known.asked, now, longest)]:
             del self._jobs[uid]
 
     async def _told(self, job: JobView) -> Held | None:

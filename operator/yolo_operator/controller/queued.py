@@ -10,6 +10,7 @@ from datetime import datetime
 from yolo_operator.kube.cluster import Cluster
 from yolo_operator.kube.errors import ApiError
 from yolo_operator.kube.kueue import held, workload_of
+from yolo_operator.pipeline import times
 from yolo_operator.pipeline.values import Held, JobView
 
 logger = logging.getLogger(__name__)
@@ -56,9 +57,9 @@ class QueueReasons:
 
     async def _of(self, job: JobView) -> Held | None:
         now, known = self.clock(), self._looks.get(job.uid)
-        if known is not None and (now - known.when).total_seconds() < self.interval():
+        if known is not None and not times.passed(known.when, now, self.interval()):
             return known.found
-        if self._closed_since is not None and (now - self._closed_since).total_seconds() < WITHOUT_KUEUE_SECONDS:
+        if self._closed_since is not None and not times.passed(self._closed_since, now, WITHOUT_KUEUE_SECONDS):
             return None
         reason = known.found if known else None
         try:
@@ -75,5 +76,5 @@ class QueueReasons:
     def _forget(self, now: datetime) -> None:
         """Those of Jobs that went while they waited."""
         longest = FORGET * self.interval()
-        for uid in [uid for uid, look in self._looks.items() if (now - look.when).total_seconds() > longest]:
+        for uid in [uid for uid, look in self._looks.items() if times.passed(look.when, now, longest)]:
             del self._looks[uid]

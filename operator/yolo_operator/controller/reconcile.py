@@ -29,6 +29,7 @@ from yolo_operator.kube.quota import exceeded
 from yolo_operator.kube.report_job import report_job
 from yolo_operator.kube.runner_map import ensure_runner
 from yolo_operator.kube.views import controlled_by
+from yolo_operator.pipeline import times
 from yolo_operator.pipeline.names import workspace_claim
 from yolo_operator.pipeline.plan import at_rest, plan
 from yolo_operator.pipeline.stages import LIMIT_REACHED, LIMIT_TOO_LOW, QUOTA_EXCEEDED, QUOTA_TOO_LOW
@@ -196,7 +197,7 @@ class Reconciler:
             self._owed.pop(key, None)
             return False
         since = self._owed.setdefault(key, self.clock())
-        if (self.clock() - since).total_seconds() >= LAG_SECONDS:
+        if times.passed(since, self.clock(), LAG_SECONDS):
             del self._owed[key]
             return False
         self.later(key)
@@ -324,7 +325,7 @@ class Reconciler:
     async def _ensure_runner(self, namespace: str) -> None:
         now = self.clock()
         seen = self._runner_seen.get(namespace)
-        if seen is None or (now - seen).total_seconds() >= RUNNER_SECONDS:
+        if seen is None or times.passed(seen, now, RUNNER_SECONDS):
             await ensure_runner(self.cluster, namespace, self.runner)
             self._runner_seen[namespace] = now
 

@@ -145,7 +145,8 @@ class Recorder:
     def _allowed(self, uid: str) -> bool:
         now = self._clock()
         tokens, filled = self._buckets.get(uid, (float(BURST), now))
-        tokens = min(float(BURST), tokens + (now - filled).total_seconds() / REFILL_SECONDS)
+        # A clock that was set back takes nothing away.
+        tokens = min(float(BURST), tokens + max(0.0, (now - filled).total_seconds()) / REFILL_SECONDS)
         allowed = tokens >= 1
         self._buckets[uid] = (tokens - 1 if allowed else tokens, now)
         self._buckets.move_to_end(uid)

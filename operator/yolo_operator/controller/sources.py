@@ -14,6 +14,7 @@ from datetime import datetime
 from yolo_operator.api.experiment_spec import ConfigMapKeyRef
 from yolo_operator.api.spec import Spec, WrittenSpec
 from yolo_operator.kube.cluster import CONFIG_MAPS, Cluster
+from yolo_operator.pipeline import times
 from yolo_operator.pipeline.values import Experiment
 from yolo_operator.toolkit.importing import UnmappableError, resolve
 from yolo_operator.toolkit.text import TextError
@@ -81,7 +82,7 @@ class Sources:
     async def _text(self, namespace: str, reference: ConfigMapKeyRef) -> str:
         place, now = (namespace, reference.name, reference.key), self.clock()
         read = self._texts.get(place)
-        if read is None or (now - read.time).total_seconds() >= FRESH_SECONDS:
+        if read is None or times.passed(read.time, now, FRESH_SECONDS):
             self._forget(now)
             body = await self.cluster.get(CONFIG_MAPS, namespace, reference.name)
             if body is None:
@@ -97,7 +98,7 @@ class Sources:
 
     def _forget(self, now: datetime) -> None:
         """What has not been asked for in a while."""
-        self._texts = {place: read for place, read in self._texts.items() if (now - read.time).total_seconds() < FRESH_SECONDS}
+        self._texts = {place: read for place, read in self._texts.items() if not times.passed(read.time, now, FRESH_SECONDS)}
 
 
 def _resolved(written: WrittenSpec, reference: ConfigMapKeyRef, text: str) -> Spec:

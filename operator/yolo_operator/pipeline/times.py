@@ -20,6 +20,11 @@ def seconds_between(start: str, end: str) -> float:
     return (from_text(end) - from_text(start)).total_seconds()
 
 
+def passed(since: datetime, now: datetime, seconds: float) -> bool:
+    """Whether so long has passed since then, or the clock was set back: too early is better than hours late."""
+    return not 0 <= (now - since).total_seconds() < seconds
+
+
 def after(moment: datetime, seconds: float) -> str:
     """The time so many seconds later, rounded up: never earlier than asked for."""
     later = moment + timedelta(seconds=seconds)
