@@ -24,6 +24,7 @@ CONTROL_PLANE = {"ip": "iproute2", "openssl": "openssl", "nsenter": "util-linux"
 IMAGES = {"buildah": "buildah", "runc": "runc"}
 BASE_IMAGE = {"mmdebstrap": "mmdebstrap"}
 PROMETHEUS = {"promtool": "prometheus", "prometheus": "prometheus"}
+FAKETIME = {"faketime": "faketime"}
 _CNI_FOLDERS = (Path("/usr/lib/cni"), Path("/opt/cni/bin"), Path("/usr/libexec/cni"))
 
 

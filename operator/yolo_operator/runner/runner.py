@@ -72,7 +72,7 @@ class Stage:
         self.logs: List[IO[str]] = [open(1, "w", encoding="utf-8", errors="replace", closefd=False)]
         self.child: "Optional[Popen[bytes]]" = None
         self.key, self.signal, self.kill_at = "", 0, math.inf
-        self.started, self._said, self._said_at = time.time(), "", -math.inf
+        self.started, self.began, self._said, self._said_at = time.time(), time.monotonic(), "", -math.inf
 
     def start(self) -> None:
         """Listen to the kubelet, and learn the key before a single line is written."""
@@ -175,7 +175,7 @@ class Stage:
     def finish(self, fields: Dict[str, Any]) -> int:
         """Write the report, whole into the workspace and shortened for the kubelet; returns the container's exit code."""
         self.forward(signal.SIGKILL)
-        started, seconds = time.strftime(TIMESTAMP, time.gmtime(self.started)), round(time.time() - self.started, 1)
+        started, seconds = time.strftime(TIMESTAMP, time.gmtime(self.started)), round(time.monotonic() - self.began, 1)
         report = {name: self.instructions.get(name) for name in ("version", "stage", "variant", "attempt", "digest")}
         report.update({name: fields.get(name) for name in ("outcome", "reason", "message", "class")}, **self.known)
         report.update(startedAt=started, finishedAt=time.strftime(TIMESTAMP, time.gmtime()), seconds=seconds)

@@ -1,4 +1,5 @@
-"""What nodes and kubelets do to stages: killed, out of memory, drained, a kubelet that is away, no space, no image, no volume."""
+"""What nodes and kubelets do to stages: killed, out of memory, drained, a kubelet that is away, no space, no image, no volume,
+a clock that jumps."""
 
 from __future__ import annotations
 
@@ -8,9 +9,11 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import skewed
 from harness import Failure, Object, Scenario, claim, condition, ended, processes_of, stages
 
 from scenarios.evict import epoch_of, training_experiment, training_pod
@@ -18,6 +21,11 @@ from scenarios.evict import epoch_of, training_experiment, training_pod
 AWAY_SECONDS = 90
 """For which the kubelet stands still: the node is NotReady after some 50 s, and its pods are not yet replaced."""
 SMALL_VOLUME = "24m"
+FORWARD = 400 * 86_400
+"""Seconds by which clocks are set forward: beyond any period that anything waits for."""
+LONGEST_BACK = 3 * 3_600
+RETRY_SECONDS = 90
+"""Within which a retry that is due in 2 s has its pod, on a machine with much to do."""
 
 
 def run(scenario: Scenario) -> None:
@@ -25,7 +33,7 @@ def run(scenario: Scenario) -> None:
     scenario.fresh_namespace()
     scenario.make_dataset(train=40, validation=10, test=4)
     scenario.facts["faults"] = []
-    for fault in (killed, out_of_memory, no_image, no_volume, no_space, drained, kubelet_away):
+    for fault in (killed, out_of_memory, no_image, no_volume, no_space, drained, kubelet_away, clock_jump):
         began = time.monotonic()
         try:
             verdict, right = fault(scenario)
@@ -66,16 +74,20 @@ def killed(scenario: Scenario) -> tuple[str, bool]:
     """SIGKILL to all processes of the training's container: no report. Counts once, goes on from its checkpoint."""
     scenario.apply(quick("killed", 12))
     scenario.wait("killed", trains(scenario, 4), seconds=240)
-    pod = training_pod(scenario, "killed")
-    (container,) = [status["containerID"].rpartition("/")[2] for status in pod["status"]["containerStatuses"]]
-    for process in processes_of(container):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(process, signal.SIGKILL)
+    kill(training_pod(scenario, "killed"))
     record = train(finish(scenario, "killed"))
     first = record["attempts"][0]
     good = record["state"] == "Succeeded" and record["attempt"] == 2 and record["failures"] == 1
     resumed = record.get("resumedFromEpoch")
     return f"{first['reason']}, attempt {record['attempt']} resumed from epoch {resumed}", good and bool(resumed)
+
+
+def kill(pod: Object) -> None:
+    """SIGKILL to everything in its container."""
+    (container,) = [status["containerID"].rpartition("/")[2] for status in pod["status"]["containerStatuses"]]
+    for process in processes_of(container):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
 
 
 def out_of_memory(scenario: Scenario) -> tuple[str, bool]:
@@ -170,6 +182,43 @@ def kubelet_away(scenario: Scenario) -> tuple[str, bool]:
     record = train(finish(scenario, "kubelet-away"))
     good = ready == ["Unknown"] and meanwhile == "Running" and record["state"] == "Succeeded" and record["attempt"] == 1
     return f"node Ready={ready[0]}, training {meanwhile}, then {record['state']} in attempt {record['attempt']}", good
+
+
+def clock_jump(scenario: Scenario) -> tuple[str, bool]:
+    """The clocks of training and operator are set back, the training is killed, then the operator's is set forward.
+
+    Counts as what it is, is tried again at once and goes on from its checkpoint; no time is below zero.
+    """
+    back = -backwards(scenario)
+    with skewed.stages_of(scenario, "clock-jump"), skewed.operator():
+        time.sleep(5)  # the policy is seen by all of the API server
+        scenario.apply(quick("clock-jump", 12))
+        scenario.wait("clock-jump", trains(scenario, 4), seconds=240)
+        pod, operator = training_pod(scenario, "clock-jump"), skewed.operator_pod()
+        for one in (pod, operator):
+            skewed.set_clock(one, back)
+        seen = [round(skewed.clock_of(one) / 60) for one in (pod, operator)]
+        kill(pod)
+        began = time.monotonic()
+        scenario.wait("clock-jump", lambda e: trains(scenario)(e) and train(e)["attempt"] == 2, seconds=RETRY_SECONDS)
+        waited = time.monotonic() - began
+        skewed.set_clock(operator, FORWARD)
+        after = finish(scenario, "clock-jump")
+        same = skewed.operator_pod()["metadata"]["uid"] == operator["metadata"]["uid"]
+    record, wrong = train(after), [round(back / 60)] * 2
+    first = record["attempts"][0]
+    good = condition(after, "Complete") and record["attempt"] == 2 and record["failures"] == 1 and same and seen == wrong
+    resumed, phase = record.get("resumedFromEpoch"), after["status"]["phase"]
+    told = f"{seen[0]} min: {first['reason']}, attempt 2 after {waited:.0f} s from epoch {resumed}; then +400 d: {phase}"
+    return told, good and bool(resumed) and first["reason"] == "ContainerFailed"
+
+
+def backwards(scenario: Scenario) -> float:
+    """Seconds by which a clock can be set back: before the cluster was made, its certificates are not valid yet."""
+    made = datetime.fromisoformat(scenario.get("namespace", "kube-system")["metadata"]["creationTimestamp"])
+    age = (datetime.now(UTC) - made).total_seconds()
+    scenario.check(age > 240, f"the cluster is {age:.0f} s old: there is room to set a clock back")
+    return min(LONGEST_BACK, age - 60)
 
 
 def waiting(experiment: Object) -> str:

@@ -361,6 +361,22 @@ def test_storage_that_fails(runner: ModuleType, bench: Bench, number: int, reaso
     assert "/workspace/stages" in report["message"]
 
 
+def test_a_clock_that_is_set_back_makes_no_time_negative(
+    runner: ModuleType, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (bench.root / "instructions.json").write_text(json.dumps(bench.train(keyEnv=None)))
+    monkeypatch.setenv("YOLO_TERMINATION_LOG", str(bench.termination_log))
+    monkeypatch.setattr(runner.signal, "signal", lambda *_: None)
+    true = runner.time.time
+
+    def work(stage: Any) -> dict[str, Any]:
+        monkeypatch.setattr(runner.time, "time", lambda: true() - 10_000)
+        raise OSError(errno.EIO, "no")
+
+    runner.execute(str(bench.root / "instructions.json"), work)
+    assert 0 <= json.loads(bench.termination_log.read_text())["seconds"] < 60
+
+
 def test_instructions_that_cannot_be_read(bench: Bench) -> None:
     process = bench.start(bench.train())
     bench.wait(process)
