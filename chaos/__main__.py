@@ -64,7 +64,7 @@ async def measure(arguments: argparse.Namespace, made: Any, keep: Any) -> None:
                     say(f"DIVERGENT {death}")
             keep("crash", [one.document() for one in found])
         if "weather" in arguments.only:
-            keep("weather", weather.as_json(await weather.everything(lab, stories.SMALL, made)))
+            keep("weather", weather.as_json(await weather.everything(lab, stories.WHOLE, made)))
         if "mutations" in arguments.only:
             chosen = [mutations.mutation(arguments.seed, number) for number in range(arguments.mutations)]
             mutants = await mutate.try_all(lab, [*mutate.regressions(), *chosen])

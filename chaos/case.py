@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+import aiohttp
 from yolo_operator.kube.cluster import CLAIMS, EXPERIMENTS, Kind
 
 from chaos.nursery import Nursery, Operator
@@ -91,12 +93,30 @@ class Case:
         self.operators.append(operator)
         return operator
 
-    async def settled(self, patience: float, *, tick: Callable[[], Any] | None = None) -> State:
-        """The state as soon as all is at its end; the state at the end of the patience when it is not."""
-        end = time.monotonic() + patience
+    async def ready(self, operator: Operator) -> None:
+        """Wait until the operator's caches are full, or it has ended."""
+        async with aiohttp.ClientSession() as session:
+            while operator.status is None:
+                with suppress(aiohttp.ClientError):
+                    async with session.get(f"http://127.0.0.1:{operator.port}/readyz") as answer:
+                        if answer.status == 200:
+                            return
+                await asyncio.sleep(LOOK_SECONDS)
+
+    async def settled(
+        self, patience: float, *, tick: Callable[[], Awaitable[None]] | None = None, like: State | None = None
+    ) -> State:
+        """The state as soon as all is at its end, and as in `like`; as it is once nothing has changed for `patience` seconds.
+
+        A machine that is busy makes a run longer, and no run worse.
+        """
+        last: State | None = None
+        end = 0.0
         while True:
             state = await state_of(self.lab.upstream, self.namespace)
-            if state.settled or time.monotonic() > end:
+            if state != last:
+                last, end = state, time.monotonic() + patience
+            if (state.settled and (like is None or not state.differences(like))) or time.monotonic() > end:
                 return state
             if tick is not None:
                 await tick()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from chaos.case import Case, Lab
@@ -19,10 +19,12 @@ from chaos.state import State, state_of
 from chaos.stories import Story
 
 SIDE_BY_SIDE = 16
-PATIENCE = 120.0
+PATIENCE = 60.0
+"""Without any change."""
 BEHIND_SECONDS = 4.0
 """What is written after the end of an experiment: labels, Events, the report."""
-LATEST_SECONDS = 15.0
+SECOND_LOOK_SECONDS = 2.0
+"""In which an operator that is ready has looked at the one experiment that there is."""
 BEFORE, AFTER = "before", "after"
 
 
@@ -100,6 +102,7 @@ class Crashes:
             "divergent": len(self.divergent),
             "duplicateJobs": self.duplicate_jobs,
             "seconds": self.seconds,
+            "found": [vars(death) for death in self.divergent],
         }
 
 
@@ -142,34 +145,29 @@ async def _die(lab: Lab, story: Story, number: int, mode: str, reference: State)
     user = story.user(case) if story.user else None
     async with _running(case, story):
         kill.operator = await case.operator()
-        end = asyncio.create_task(case.settled(PATIENCE, tick=user))
-        death = asyncio.create_task(kill.died.wait())
-        await asyncio.wait([end, death], return_when=asyncio.FIRST_COMPLETED)
+        died = asyncio.create_task(kill.died.wait())
+        end = asyncio.create_task(case.settled(PATIENCE, tick=user, like=reference))
+        await asyncio.wait([end, died], return_when=asyncio.FIRST_COMPLETED)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(died, BEHIND_SECONDS)
         if not kill.died.is_set():
-            try:
-                await asyncio.wait_for(death, BEHIND_SECONDS)
-            except TimeoutError:
-                end.cancel()
-                return None
-        if end.done():
-            end = asyncio.create_task(case.settled(PATIENCE, tick=user))
+            state = await end
+            return _death(kill, state, reference, "none: it ended elsewhere by itself") if state.differences(reference) else None
         await kill.operator.ended.wait()
         again = await case.operator()
-        state = await end
-        late = time.monotonic() + LATEST_SECONDS
-        while state.settled and state.differences(reference) and time.monotonic() < late:
-            await asyncio.sleep(1)
-            state = await case.settled(5)
-        assert kill.call is not None
-        return Death(
-            number,
-            mode,
-            str(kill.call).replace(case.namespace, "NAMESPACE"),
-            state.differences(reference),
-            state.more_jobs(reference),
-            sum(operator.log().count("Traceback") for operator in (kill.operator, again)),
-            state.settled,
-        )
+        await end
+        # Where it died behind the end, the second one must find nothing more to do.
+        await case.ready(again)
+        await asyncio.sleep(SECOND_LOOK_SECONDS)
+        state = await case.settled(PATIENCE, tick=user, like=reference)
+        tracebacks = sum(operator.log().count("Traceback") for operator in (kill.operator, again))
+        return _death(kill, state, reference, str(kill.call).replace(case.namespace, "NAMESPACE"), tracebacks)
+
+
+def _death(kill: KillAt, state: State, reference: State, call: str, tracebacks: int = 0) -> Death:
+    return Death(
+        kill.number, kill.mode, call, state.differences(reference), state.more_jobs(reference), tracebacks, state.settled
+    )
 
 
 @asynccontextmanager

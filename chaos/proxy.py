@@ -128,7 +128,7 @@ class Upstream:
                 async with self.session.request(
                     method, self.server + path, params=query, data=data, headers={"Content-Type": content}
                 ) as answer:
-                    if answer.status < 500 or not again:
+                    if (answer.status < 500 and answer.status != 429) or not again:
                         return answer.status, json.loads(await answer.read() or b"{}")
             except aiohttp.ClientError:
                 if not again:

@@ -15,6 +15,8 @@ from chaos.kubelet import Ending
 from examples import small_spec, whole_spec
 
 Object = dict[str, Any]
+_NINTH_ANCHOR = "(36.00, 27.00)"
+"""As the simulator computes it, in the text of an experiment spec."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,14 @@ def _first_training_fails(simulator: JobSimulator, instructions: Object) -> Endi
     return kubelet.success(simulator, instructions)
 
 
+def _until_the_edit(instructions: Object) -> float:
+    """The second training ends only by being deleted, so that the edit meets it however slow the machine is."""
+    before = _NINTH_ANCHOR in instructions.get("experimentSpec", "")
+    return 3600.0 if instructions["stage"] == "train" and instructions["attempt"] == 2 and before else 0.0
+
+
 def _edits(case: Case) -> Callable[[], Awaitable[None]]:
-    """Another number of anchors while the training runs: its Job is deleted, anchors and training run anew."""
+    """Another number of anchors while the second training runs: its Job is deleted, anchors and training run anew."""
     done: list[str] = []
 
     async def look() -> None:
@@ -49,7 +57,8 @@ def _edits(case: Case) -> Callable[[], Awaitable[None]]:
         path = EXPERIMENTS.path(case.namespace, "plates")
         status, body = await case.lab.upstream.call("GET", path)
         records = (body.get("status") or {}).get("stages") or []
-        if status == 200 and any(record["name"] == "train" and record["state"] == "Running" for record in records):
+        running = [record for record in records if (record["name"], record["state"]) == ("train", "Running")]
+        if status == 200 and any(record["attempt"] == 2 for record in running):
             patch = {"spec": {"anchors": {"auto": {"count": 6}}}}
             await case.lab.upstream.call("PATCH", path, patch, content="application/merge-patch+json")
             done.append("edited")
@@ -64,7 +73,7 @@ TROUBLED = Story(
     "troubled",
     lambda: small_spec(retry={"limit": 2, "backoffSeconds": 1}, export={"format": "onnx"}),
     ending=_first_training_fails,
-    run_seconds=lambda instructions: 4.0 if instructions["stage"] == "train" and instructions["attempt"] == 2 else 0.0,
+    run_seconds=_until_the_edit,
     user=_edits,
 )
 """A training that fails once, is tried again, and is made needless by an edit while it runs."""

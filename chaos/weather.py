@@ -24,10 +24,15 @@ from chaos.proxy import Answer, Call, Disturbance, Reset
 from chaos.state import State
 from chaos.stories import Story
 
-PATIENCE = 240.0
+PATIENCE = 120.0
+"""Without any change."""
+BEHIND_SECONDS = 4.0
+"""What is written after the end of an experiment: labels, Events, the report."""
 PAUSE_SECONDS = 20.0
 """For which etcd stands still."""
-RESTARTS = 2
+KILLS = 2
+STRIKE_SECONDS = 3.0
+"""From the operator's first watch, and from one death of the API server to the next: the experiment runs."""
 MISSED = Answer(410, "Expired", "too old resource version: 1 (2)")
 _GONE = json.dumps({
     "type": "ERROR",
@@ -44,11 +49,13 @@ class Weather(Disturbance):
     """Faults so far."""
     from_start: bool = False
     begun: float | None = None
+    started: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def before(self, call: Call) -> Answer | None:
         """Only once it has begun."""
         if self.begun is None and (self.from_start or call.watch):
             self.begun = time.monotonic()
+            self.started.set()
         return None if self.begun is None else await self.strike(call)
 
     async def strike(self, call: Call) -> Answer | None:
@@ -205,6 +212,7 @@ class Outcome:
 
 
 CALM = "calm"
+Fault = Callable[[Lab, Plane, Weather], Coroutine[Any, Any, None]]
 WEATHERS: dict[str, Callable[[], Weather]] = {
     "errors at 10 %": Errors,
     "errors at 10 %, from the start": lambda: Errors(from_start=True),
@@ -223,34 +231,42 @@ async def everything(lab: Lab, story: Story, plane: Plane | None = None) -> list
     """A calm run, then each weather, side by side; with a plane of our own also what its processes can suffer, one by one."""
     async with Kubelet(lab.upstream, story.ending, story.run_seconds):
         calm, reference = await _one(lab, story, CALM, Weather())
-        found = await asyncio.gather(*(_one(lab, story, name, make()) for name, make in WEATHERS.items()))
+        found = await asyncio.gather(*(_one(lab, story, name, make(), reference) for name, make in WEATHERS.items()))
     outcomes = [calm, *(judged(outcome, state, calm, reference) for outcome, state in found)]
     return outcomes + (await _server_faults(lab, story, plane, calm, reference) if plane is not None else [])
 
 
 async def _server_faults(lab: Lab, story: Story, plane: Plane, calm: Outcome, reference: State) -> list[Outcome]:
     found = []
-    for name, fault in (("API server killed", restart_server), ("etcd paused 20 s", pause_etcd)):
+    for name, fault in (("API server killed", kill_server), ("etcd paused 20 s", pause_etcd)):
+        weather = Weather()
+
+        async def strike(weather: Weather = weather, fault: Fault = fault) -> None:
+            await weather.started.wait()
+            await fault(lab, plane, weather)
+
         async with Kubelet(lab.upstream, story.ending, story.run_seconds):
-            outcome, state = await _one(lab, story, name, Weather(), during=lambda fault=fault: fault(plane))  # type: ignore[misc]
-        outcome.injected = 1
+            outcome, state = await _one(lab, story, name, weather, reference, strike)
         found.append(judged(outcome, state, calm, reference))
     return found
 
 
-async def restart_server(plane: Plane) -> None:
+async def kill_server(lab: Lab, plane: Plane, weather: Weather) -> None:
     """Kill the API server some times; the supervisor starts it again."""
-    for _ in range(RESTARTS):
-        await asyncio.sleep(4)
+    for _ in range(KILLS):
+        await asyncio.sleep(STRIKE_SECONDS)
         os.kill(plane.pid("kube-apiserver"), signal.SIGKILL)
-        await asyncio.sleep(6)
+        weather.hit()
+        status, _version = await lab.upstream.call("GET", "/version")
+        assert status == 200, "the API server was not started again"
 
 
-async def pause_etcd(plane: Plane) -> None:
+async def pause_etcd(_: Lab, plane: Plane, weather: Weather) -> None:
     """etcd hears nothing for a while, and then goes on."""
-    await asyncio.sleep(4)
+    await asyncio.sleep(STRIKE_SECONDS)
     pid = plane.pid("etcd")
     os.kill(pid, signal.SIGSTOP)
+    weather.hit()
     try:
         await asyncio.sleep(PAUSE_SECONDS)
     finally:
@@ -278,23 +294,30 @@ def excesses(usage: Usage, calm: Usage, injected: int) -> list[str]:
 
 
 async def _one(
-    lab: Lab, story: Story, name: str, weather: Weather, during: Callable[[], Coroutine[Any, Any, None]] | None = None
+    lab: Lab,
+    story: Story,
+    name: str,
+    weather: Weather,
+    reference: State | None = None,
+    during: Callable[[], Coroutine[Any, Any, None]] | None = None,
 ) -> tuple[Outcome, State]:
+    """One run; without a reference, that which the others are compared with."""
     case = Case.of(lab, name, weather)
     await case.prepare()
-    async with case.proxy.serve(), _kept_running(case, {"YOLO_OPERATOR_RESYNC_SECONDS": RESYNC.get(name, "600")}) as restarts:
+    async with case.proxy.serve(), _kept_running(case, {"YOLO_OPERATOR_RESYNC_SECONDS": RESYNC.get(name, "600")}) as ends:
         await case.submit(story.spec())
         case.began = time.monotonic()
-        fault: asyncio.Task[None] | None = asyncio.create_task(during()) if during else None
-        state = await case.settled(PATIENCE, tick=story.user(case) if story.user else None)
+        fault = asyncio.create_task(during()) if during else None
+        user = story.user(case) if story.user else None
+        await case.settled(PATIENCE, tick=user, like=reference)
         if fault is not None:
             await fault
-            state = await case.settled(PATIENCE)
-        await asyncio.sleep(1)
-        ended = len(restarts)
+        await asyncio.sleep(BEHIND_SECONDS)
+        state = await case.settled(PATIENCE, tick=user, like=reference)
+        restarts = len(ends)
     usage = await case.finish()
     await case.remove()
-    return Outcome(name, weather.injected, [], 0, usage, ended, state.settled), state
+    return Outcome(name, weather.injected, [], 0, usage, restarts, state.settled), state
 
 
 @asynccontextmanager
