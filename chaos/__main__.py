@@ -26,6 +26,7 @@ from chaos import ROOT
 OUT = ROOT / "build" / "chaos"
 FAULTS = ROOT / "build" / "e2e" / "node-faults.json"
 PLANE = "chaos"
+LONGEST_LINE = 2000
 
 
 @contextmanager
@@ -61,7 +62,7 @@ async def measure(arguments: argparse.Namespace, made: Any, keep: Any) -> None:
             found = [await crash.every_write(lab, named[name]) for name in arguments.stories]
             for one in found:
                 for death in one.divergent:
-                    say(f"DIVERGENT {death}")
+                    say(f"DIVERGENT {death}"[:LONGEST_LINE])
             keep("crash", [one.document() for one in found])
         if "weather" in arguments.only:
             keep("weather", weather.as_json(await weather.everything(lab, stories.WHOLE, made)))
@@ -69,7 +70,7 @@ async def measure(arguments: argparse.Namespace, made: Any, keep: Any) -> None:
             chosen = [mutations.mutation(arguments.seed, number) for number in range(arguments.mutations)]
             mutants = await mutate.try_all(lab, [*mutate.regressions(), *chosen])
             for verdict in mutants.bad:
-                say(f"BAD {verdict}")
+                say(f"BAD {verdict}"[:LONGEST_LINE])
             keep("mutations", mutants.document())
 
 
@@ -88,22 +89,27 @@ def main() -> int:
     parser.add_argument("--stories", nargs="+", choices=("small", "troubled", "whole"), default=["whole", "troubled"])
     parser.add_argument("--mutations", type=int, default=table.LEAST_MUTATIONS)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--plane", default=PLANE, help="name of the control plane that is made: two runs need two")
     parser.add_argument("--write-docs", action="store_true", help="bring the table into docs/reliability.md")
     arguments = parser.parse_args()
     OUT.mkdir(parents=True, exist_ok=True)
     path = OUT / "raw.json"
-    raw: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+
+    def measured() -> dict[str, Any]:
+        known: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+        return known
 
     def keep(name: str, found: Any) -> None:
-        raw[name] = found
-        path.write_text(json.dumps(raw, indent=1))
+        # The soak, and another part that runs beside this one, write there too.
+        path.write_text(json.dumps(measured() | {name: found}, indent=1))
         say(f"{name} is done")
 
     if arguments.only:
-        with plane(PLANE) as made:
+        with plane(arguments.plane) as made:
             asyncio.run(measure(arguments, made, keep))
     if FAULTS.exists():
         keep("faults", json.loads(FAULTS.read_text())["facts"].get("faults", []))
+    raw = measured()
     lines = table.rows(raw, quick=arguments.mutations < table.LEAST_MUTATIONS)
     figures = table.results(raw)
     (OUT / "results.json").write_text(json.dumps(figures, indent=2) + "\n")

@@ -278,6 +278,8 @@ def judged(outcome: Outcome, state: State, calm: Outcome, reference: State) -> O
     outcome.differences = state.differences(reference)
     outcome.more_jobs = state.more_jobs(reference)
     outcome.excesses = excesses(outcome.usage, calm.usage, outcome.injected)
+    if outcome.restarts:
+        outcome.excesses.append(f"{outcome.restarts} ends of the process, at most 0")
     return outcome
 
 
