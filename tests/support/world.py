@@ -20,7 +20,7 @@ from yolo_operator.controller.cache import Cache, Key
 from yolo_operator.controller.leisure import Leisure
 from yolo_operator.controller.metrics import OperatorMetrics
 from yolo_operator.controller.places import Places
-from yolo_operator.controller.queue import IDLE_PATIENCE, ShutDown
+from yolo_operator.controller.queue import ShutDown
 from yolo_operator.controller.reconcile import NameTaken, Reconciler
 from yolo_operator.controller.recorder import Recorder
 from yolo_operator.controller.sync import WATCHED, WATCHED_JOBS, Synchroniser
@@ -126,8 +126,8 @@ class Operator:
         self.recorder = _Noting(cluster, clock)
         self.tidier = Tidier(cluster, self.cache, Leisure(lambda: False))
         self.reconciler = Reconciler(cluster, self.cache, self.recorder, self.tidier, clock, OPERATOR_IMAGE, RUNNER)
-        self.reconciler.pressed = pressed
-        self.reconciler.later = lambda key: self.queue.add_after(key, IDLE_PATIENCE)
+        self.reconciler.pressed = lambda _: pressed()
+        self.reconciler.later = self.queue.add_after
         if limits is not None:
             self.reconciler.places = Places(self.cache, limits, clock, self.queue.add)
         self._watched = _Watched(self.reconciler)

@@ -55,10 +55,22 @@ class Leisure:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     hurry: bool = False
     """The process ends: nothing waits any more."""
+    calm: float = 0.0
+    """Seconds without pressure that make such a moment: among a crowd there are many that are shorter."""
+    longest: float = LONGEST_WAIT
+    """Seconds after which it is waited no longer."""
+    _quiet: float = 0.0
+    """For how long nothing has pressed, as far as it was looked at."""
 
     async def come(self) -> None:
-        """Return when nothing presses, or after `LONGEST_WAIT`."""
-        for _ in range(round(LONGEST_WAIT / STEP)):
-            if self.hurry or not self.presses():
+        """Return when nothing presses, or after a while."""
+        for _ in range(round(self.longest / STEP)):
+            if self.hurry:
                 return
+            if self.presses():
+                self._quiet = 0.0
+            elif self._quiet >= self.calm:
+                return
+            else:
+                self._quiet += STEP
             await self.sleep(STEP)

@@ -21,7 +21,7 @@ from kubernetes.aio.client import Configuration
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from yolo_operator import __version__
-from yolo_operator.controller import server, watch
+from yolo_operator.controller import server, tidier, watch
 from yolo_operator.controller.cache import Cache, Key
 from yolo_operator.controller.checks import NotReady, check_cluster
 from yolo_operator.controller.endurance import let_watches_endure
@@ -36,7 +36,6 @@ from yolo_operator.controller.reconcile import Reconciler
 from yolo_operator.controller.recorder import Recorder
 from yolo_operator.controller.settings import Settings, SettingsError
 from yolo_operator.controller.sync import Synchroniser
-from yolo_operator.controller.tidier import Tidier
 from yolo_operator.controller.worker import work
 from yolo_operator.kube.client import KubernetesCluster, configuration
 from yolo_operator.kube.cluster import Cluster
@@ -143,10 +142,11 @@ def assemble(
     cache, pace = Cache(), pace or Pace()
     queue = WorkQueue[Key](waited=metrics.queue_waited, worked=metrics.queue_worked, presses=lambda: pace.slow)
     leisure = Leisure(lambda: queue.pressed)
-    recorder, tidier = Recorder(cluster, _now, leisure), Tidier(cluster, cache, leisure)
+    patient = Leisure(lambda: queue.pressed, calm=tidier.CALM_SECONDS, longest=tidier.LONGEST_WAIT)
+    recorder, letting_go = Recorder(cluster, _now, leisure), tidier.Tidier(cluster, cache, patient)
     runner = runner_manifest(runner_files())
-    reconciler = Reconciler(cluster, cache, recorder, tidier, _now, settings.image, runner, reports=settings.reports)
-    reconciler.pressed, reconciler.later = (lambda: queue.pressed), queue.add_idle
+    reconciler = Reconciler(cluster, cache, recorder, letting_go, _now, settings.image, runner, reports=settings.reports)
+    reconciler.pressed, reconciler.later = queue.presses, queue.add_idle
     if settings.limits is not None:
         reconciler.places = places = Places(cache, settings.limits, _now, queue.add)
         registry.register(LimitsCollector(places))

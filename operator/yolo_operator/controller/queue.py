@@ -67,7 +67,9 @@ class WorkQueue(Generic[K]):
         self._dirty: set[K] = set()
         self._failures: dict[K, int] = {}
         self._delayed: dict[K, tuple[float, asyncio.TimerHandle]] = {}
-        self._idle: dict[K, asyncio.TimerHandle] = {}
+        self._idle: dict[K, tuple[float, asyncio.TimerHandle]] = {}
+        self._at_leisure: set[K] = set()
+        """Keys in work that were given out of the idle lane."""
         self._moved = self._clock()
         self._wake = asyncio.Event()
         self._closed = False
@@ -81,7 +83,7 @@ class WorkQueue(Generic[K]):
         if key in self._delayed:
             self._delayed.pop(key)[1].cancel()
         if key in self._idle:
-            self._idle.pop(key).cancel()
+            self._idle.pop(key)[1].cancel()
         if key in self._dirty:
             return
         self.stats.adds += 1
@@ -91,11 +93,17 @@ class WorkQueue(Generic[K]):
             self._waiting.append(key)
             self._wake.set()
 
-    def add_idle(self, key: K) -> None:
-        """Work on the key when nothing presses, or after `IDLE_PATIENCE`."""
-        if self._closed or key in self._idle or (key in self._dirty and key not in self._processing):
+    def add_idle(self, key: K, patience: float = IDLE_PATIENCE) -> None:
+        """Work on the key when nothing presses, or after `patience` in seconds; the shortest of several such calls counts."""
+        if self._closed or (key in self._dirty and key not in self._processing):
             return
-        self._idle[key] = asyncio.get_running_loop().call_later(IDLE_PATIENCE, self.add, key)
+        due = self._clock() + patience
+        if key in self._idle:
+            known, timer = self._idle[key]
+            if known <= due:
+                return
+            timer.cancel()
+        self._idle[key] = (due, asyncio.get_running_loop().call_later(patience, self.add, key))
         self._wake.set()
 
     def add_after(self, key: K, seconds: float, *, idle: bool = False) -> None:
@@ -136,7 +144,9 @@ class WorkQueue(Generic[K]):
             if self._closed:
                 raise ShutDown
             if not self.pressed and self._idle:
-                self.add(next(iter(self._idle)))
+                key = next(iter(self._idle))
+                self.add(key)
+                self._at_leisure.add(key)
             if self._waiting:
                 await self._take_token()
                 if self._waiting and not self._closed:
@@ -158,6 +168,7 @@ class WorkQueue(Generic[K]):
     def done(self, key: K) -> None:
         """The worker is through with the key."""
         began = self._processing.pop(key, None)
+        self._at_leisure.discard(key)
         self._moved = self._clock()
         if self._worked is not None and began is not None:
             self._worked.observe(self._clock() - began)
@@ -171,7 +182,7 @@ class WorkQueue(Generic[K]):
         self._closed = True
         for _, handle in self._delayed.values():
             handle.cancel()
-        for timer in self._idle.values():
+        for _, timer in self._idle.values():
             timer.cancel()
         self._delayed.clear()
         self._idle.clear()
@@ -186,6 +197,13 @@ class WorkQueue(Generic[K]):
     def pressed(self) -> bool:
         """Whether keys wait, more than one is worked on, or whoever made the queue says so: no time for what may wait."""
         return bool(self._waiting) or len(self._processing) > 1 or self._presses()
+
+    def presses(self, key: K) -> bool:
+        """The same for a key in work: a moment that was found for it is its own, even when others come meanwhile.
+
+        Otherwise they would send each other away, again and again.
+        """
+        return key not in self._at_leisure and self.pressed
 
     @property
     def busy(self) -> int:

@@ -87,10 +87,10 @@ class Reconciler:
     """Live progress by `namespace/job`."""
     places: Places | None = None
     """Under the operator's limits; None without any."""
-    pressed: Callable[[], bool] = lambda: False
-    """Whether other experiments wait."""
-    later: Callable[[Key], None] = lambda _: None
-    """Asks for another look when they do not, or after a while."""
+    pressed: Callable[[Key], bool] = lambda _: False
+    """Whether other experiments wait while this one is looked at."""
+    later: Callable[[Key, float], None] = lambda _, __: None
+    """Asks for another look when they do not, or after so many seconds."""
     _owed: dict[Key, datetime] = field(default_factory=dict)
     """Experiments whose status is behind, and since when."""
     _runner_seen: dict[str, datetime] = field(default_factory=dict)
@@ -193,14 +193,15 @@ class Reconciler:
 
         It says nothing that the Jobs do not say: the next plan would come to the same without it, as after a crash.
         """
-        if not (self.pressed() and only_goes_on(before, after)):
+        if before == after or not (self.pressed(key) and only_goes_on(before, after)):
             self._owed.pop(key, None)
             return False
-        since = self._owed.setdefault(key, self.clock())
-        if times.passed(since, self.clock(), LAG_SECONDS):
+        now = self.clock()
+        since = self._owed.setdefault(key, now)
+        if times.passed(since, now, LAG_SECONDS):
             del self._owed[key]
             return False
-        self.later(key)
+        self.later(key, LAG_SECONDS - (now - since).total_seconds())
         return True
 
     def _next_look(self, experiment: Experiment, decision: Plan, observed: Observed) -> float | None:
@@ -234,7 +235,7 @@ class Reconciler:
         looked: set[str] = set()
         claim = ClaimState.UNKNOWN
         seen = self._observed(row)
-        held = await self._podless.of(seen, ask=not self.pressed())
+        held = await self._podless.of(seen, ask=not self.pressed(row.key))
         if experiment.spec.queue_name:
             held |= await self._queue_reasons.of(seen.jobs)
             seen = self._observed(row)

@@ -13,6 +13,12 @@ from yolo_operator.kube.errors import ApiError
 
 PAUSE_SECONDS = 5.0
 """After a patch that failed: what hinders one hinders most."""
+CALM_SECONDS = 1.0
+"""Without pressure, before a Job is let go."""
+LONGEST_WAIT = 20.0
+"""Seconds between two under a load that never ends."""
+BACKLOG = 4000
+"""As many may wait for a calm moment, some 3 KiB each."""
 TRIES = 20
 """For each Job. One that is given up is asked for again by the next look at its experiment."""
 
@@ -36,7 +42,8 @@ class Tidier:
         """Write until cancelled."""
         while True:
             await self._some.wait()
-            await self._leisure.come()
+            if len(self._waiting) <= BACKLOG:
+                await self._leisure.come()
             if not await self.write_one():
                 await asyncio.sleep(PAUSE_SECONDS)
 

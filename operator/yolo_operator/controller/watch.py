@@ -93,7 +93,10 @@ class Feed:
         self._count("job", change.type)
         body = change.body
         if change.type == "DELETED":
-            self._hurry(self._cache.remove_job(body))
+            known = self._cache.jobs.get(body["metadata"]["namespace"], body["metadata"]["name"])
+            key = self._cache.remove_job(body)
+            if known is None or not known.final:  # one that was let go has only left the watch
+                self._hurry(key)
         elif (key := self._cache.put_job(body)) is not None:
             view = self._cache.jobs.get(key.namespace, body["metadata"]["name"])
             if view is None or decides(view):

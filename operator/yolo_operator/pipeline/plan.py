@@ -72,7 +72,8 @@ def plan(experiment: Experiment, observed: Observed, now: datetime) -> Plan:
         now: the current time, with a time zone.
     """
     experiment = _at_its_place(experiment)
-    started = any(record.attempt for record in experiment.status.stages or ())
+    # Its first status may be behind its first Job.
+    started = bool(observed.jobs) or any(record.attempt for record in experiment.status.stages or ())
     if not started:
         refusal, actions = _admission(experiment, observed)
         if refusal is not None or observed.claim is ClaimState.UNKNOWN:

@@ -202,25 +202,30 @@ def _condition(
 
 
 def only_goes_on(before: Status, after: Status) -> bool:
-    """Whether a running experiment's step says nothing that its Jobs do not say: stages started, run, succeeded.
+    """Whether an experiment's step says nothing that its Jobs do not say: it runs, stages started, run, succeeded.
 
     Failures are no such step: when the next attempt is due is known from the status alone.
     """
-    if not (before.phase is after.phase is Phase.RUNNING and before.observed_generation == after.observed_generation):
+    if after.phase is not Phase.RUNNING or before.phase not in (None, Phase.PENDING, Phase.RUNNING):
+        return False
+    if before.observed_generation not in (None, after.observed_generation):
         return False
     known = {key_of(record): record for record in before.stages or ()}
     return before.retry == after.retry and all(_goes_on(known.get(key_of(record)), record) for record in after.stages or ())
 
 
 def _goes_on(before: StageStatus | None, after: StageStatus) -> bool:
-    if before is None:
-        return after.state is StageState.PENDING
     told = ("attempts", "retry_time", "remakes", "spoiled", "not_adopted", "wait_time")
-    if any(getattr(before, name) != getattr(after, name) for name in told):
+    if any(getattr(before, name, None) != getattr(after, name) for name in told):
         return False
+    if before is None:
+        return (after.attempt or 0) <= 1 and after.state in (StageState.PENDING, *_GOING_ON)
     if before.attempt and before.digest != after.digest:
         return False
-    return after.state is before.state or after.state in (StageState.STARTING, StageState.RUNNING, StageState.SUCCEEDED)
+    return after.state is before.state or after.state in _GOING_ON
+
+
+_GOING_ON = (StageState.STARTING, StageState.RUNNING, StageState.SUCCEEDED)
 
 
 def just_ended(before: Status, after: Status) -> bool:

@@ -123,6 +123,7 @@ def test_printer_columns_read_the_status(version: Schema, root: Schema) -> None:
 
 
 def test_status_lists_with_keys_merge_by_them(root: Schema) -> None:
+    assert root["properties"]["status"]["x-kubernetes-map-type"] == "atomic"
     status = root["properties"]["status"]["properties"]
     assert status["conditions"]["x-kubernetes-list-map-keys"] == ["type"]
     assert status["stages"]["x-kubernetes-list-map-keys"] == ["name", "variant"]

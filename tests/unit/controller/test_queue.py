@@ -6,7 +6,6 @@ import asyncio
 from collections import Counter
 
 import pytest
-from yolo_operator.controller import queue as queue_module
 from yolo_operator.controller.queue import FIRST_DELAY, LONGEST_DELAY, ShutDown, WorkQueue
 
 
@@ -176,14 +175,29 @@ async def test_a_key_that_may_wait_waits_while_others_do() -> None:
     assert await asyncio.wait_for(waiting, 1) == "idle"
 
 
-async def test_a_key_that_waited_for_long_presses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queue_module, "IDLE_PATIENCE", 0.02)
+async def test_a_key_that_waited_for_long_presses() -> None:
     queue = WorkQueue[str](rate=1e6, burst=1000)
     for key in ("a", "b"):
         queue.add(key)
         await queue.get()
     queue.add_idle("idle")
+    queue.add_idle("idle", 0.02)
+    queue.add_idle("idle", 5)
     assert await asyncio.wait_for(queue.get(), 1) == "idle"
+    assert queue.presses("idle")
+
+
+async def test_the_moment_that_was_found_for_a_key_is_its_own() -> None:
+    queue = WorkQueue[str](rate=1e6, burst=1000)
+    queue.add_idle("idle")
+    assert await queue.get() == "idle"
+    for key in ("a", "b"):
+        queue.add(key)
+    assert (await queue.get(), queue.presses("a"), queue.presses("idle")) == ("a", True, False)
+    queue.done("idle")
+    queue.add("idle")
+    assert [await queue.get(), await queue.get()] == ["b", "idle"]
+    assert queue.presses("idle"), "this time it came like any other"
 
 
 async def test_pressing_takes_a_key_out_of_the_idle_ones() -> None:

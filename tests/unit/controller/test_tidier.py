@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from memory_cluster import Clock, MemoryCluster
 from world import World
 from yolo_operator.api import resource
 from yolo_operator.controller.cache import Cache
 from yolo_operator.controller.leisure import LONGEST_WAIT, MEMORY_SECONDS, STEP, Leisure, Pace
-from yolo_operator.controller.tidier import TRIES, Tidier
+from yolo_operator.controller.tidier import BACKLOG, TRIES, Tidier
 from yolo_operator.kube.cluster import JOBS
 from yolo_operator.kube.errors import ApiError
 
@@ -64,6 +66,30 @@ async def test_under_a_load_that_never_ends_it_waits_a_second() -> None:
 
     await Leisure(lambda: True, sleep).come()
     assert slept == pytest.approx(LONGEST_WAIT, abs=STEP)
+
+
+async def test_a_moment_is_calm_only_after_a_while() -> None:
+    presses, looks = [True, False, True, False, False, False, False, False], 0
+
+    async def sleep(_: float) -> None:
+        nonlocal looks
+        looks += 1
+
+    leisure = Leisure(lambda: presses[looks], sleep, calm=3 * STEP)
+    await leisure.come()
+    assert looks == 6
+    await leisure.come()
+    assert looks == 6, "it is calm still"
+
+
+async def test_a_backlog_of_jobs_does_not_wait_for_leisure() -> None:
+    one = Tidier(MemoryCluster(Clock()), Cache(), Leisure(lambda: True, longest=3600))
+    for number in range(BACKLOG + 2):
+        one.add(NAMESPACE, f"job-{number}", PATCH)
+    running = asyncio.create_task(one.run())
+    await asyncio.sleep(0.05)
+    running.cancel()
+    assert one.waiting == BACKLOG
 
 
 # --- the API server's pace ---

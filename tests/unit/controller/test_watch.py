@@ -81,6 +81,17 @@ async def test_every_news_enqueues_the_experiment() -> None:
     assert not notes.asked
 
 
+async def test_a_job_that_was_let_go_has_only_left_the_watch() -> None:
+    notes, cache = Notes(), Cache()
+    feed = Feed(cache, notes, OperatorMetrics(CollectorRegistry()))  # type: ignore[arg-type]
+    final = job(succeeded=1)
+    final["metadata"]["labels"] |= {resource.LABEL_FINAL: "true"}
+    cache.put_job(final)
+    feed.job(Change("DELETED", final))
+    assert not notes.asked
+    assert not len(cache.jobs)
+
+
 async def test_a_new_version_alone_is_no_news() -> None:
     notes = Notes()
     feed = Feed(Cache(), notes, OperatorMetrics(CollectorRegistry()))  # type: ignore[arg-type]

@@ -82,6 +82,17 @@ def test_an_operator_that_dies_with_statuses_put_off_runs_nothing_twice() -> Non
     assert len(world.created_jobs()) == len(calm.created_jobs())
 
 
+def test_the_first_status_may_be_behind_the_first_job() -> None:
+    world = World(small_spec(), pressed=lambda: True)
+    world.until(lambda: bool(world.created_jobs()))
+    assert not world.status().get("stages")
+    claims = [request for request in world.cluster.requests if request.resource == "persistentvolumeclaims"]
+    world.rest()
+    assert world.status()["phase"] == "Succeeded"
+    again = [request for request in world.cluster.requests if request.resource == "persistentvolumeclaims"]
+    assert len(again) == len(claims), "the claim is not asked for again at each look"
+
+
 def test_what_is_more_than_going_on() -> None:
     stage = {"name": "train", "state": "Running", "attempt": 1, "digest": "a"}
     before = {"phase": "Running", "observedGeneration": 1, "stages": [stage]}
@@ -92,6 +103,10 @@ def test_what_is_more_than_going_on() -> None:
 
     assert step({"state": "Succeeded"})
     assert step({"progress": {"epoch": 3}})
+    assert only_goes_on(Status(), Status.model_validate(before))
+    assert only_goes_on(Status.model_validate({"phase": "Pending", "observedGeneration": 1}), Status.model_validate(before))
+    assert not only_goes_on(Status.model_validate({"phase": "Pending", "observedGeneration": 0}), Status.model_validate(before))
+    assert not only_goes_on(Status.model_validate(before | {"phase": "Failed"}), Status.model_validate(before))
     assert not step({"state": "Failed"})
     assert not step({"state": "Suspended"})
     assert not step({"digest": "b"})
