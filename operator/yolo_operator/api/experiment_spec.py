@@ -6,14 +6,13 @@ Field by field after contract §2. Python names are TAO's own text names, so tha
 
 from __future__ import annotations
 
-import math
-import struct
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from yolo_operator.api.base import Model, ObjectName, Rule, SafeName, SafePath, at_most_one, exactly_one
+from yolo_operator.api.single import MOST, SINGLE
 
 _NUMBER = r"[0-9]+(\.[0-9]+)?"
 _PAIR = rf"\(\s*{_NUMBER}\s*,\s*{_NUMBER}\s*\)"
@@ -22,20 +21,6 @@ ANCHORS = rf"^\s*\[\s*{_PAIR}(\s*,\s*{_PAIR})*\s*,?\s*\]\s*$"
 AnchorShape = Annotated[str, Field(pattern=ANCHORS, max_length=512)]
 
 
-def single(value: Any) -> Any:
-    """The nearest float of 32 bits in its shortest spelling: TAO reads no more than that. What is no number stays."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return value
-    try:
-        packed = struct.pack("f", value)
-    except OverflowError:
-        return math.inf
-    (nearest,) = struct.unpack("f", packed)
-    spellings = (float(f"{nearest:.{digits}g}") for digits in range(6, 10))
-    return next((number for number in spellings if struct.pack("f", number) == packed), nearest)
-
-
-SINGLE = BeforeValidator(single)  # after the bounds, which else are lost to the schema
 Unit = Annotated[float, Field(ge=0, le=1)]
 OpenUnit = Annotated[float, Field(gt=0, lt=1)]
 # What TAO's messages hold, in 32 bits:
@@ -43,8 +28,8 @@ Unit32 = Annotated[float, Field(ge=0, le=1), SINGLE]
 PositiveUnit32 = Annotated[float, Field(gt=0, le=1), SINGLE]
 OpenUnit32 = Annotated[float, Field(gt=0, lt=1), SINGLE]
 Extend32 = Annotated[float, Field(ge=0, le=0.3), SINGLE]
-Positive32 = Annotated[float, Field(gt=0), SINGLE]
-NonNegative32 = Annotated[float, Field(ge=0), SINGLE]
+Positive32 = Annotated[float, Field(gt=0, le=MOST), SINGLE]
+NonNegative32 = Annotated[float, Field(ge=0, le=MOST), SINGLE]
 Count = Annotated[int, Field(ge=1, le=4294967295)]
 Uint32 = Annotated[int, Field(ge=0, le=4294967295)]
 
@@ -401,8 +386,8 @@ class AugmentationConfig(Model):
     """3 (RGB) or 1 (gray)."""
     output_depth: Annotated[int, Field(ge=8, le=16)] | None = None
     hue: Unit32 = 0.1
-    saturation: Annotated[float, Field(ge=1), SINGLE] = 1.5
-    exposure: Annotated[float, Field(ge=1), SINGLE] = 1.5
+    saturation: Annotated[float, Field(ge=1, le=MOST), SINGLE] = 1.5
+    exposure: Annotated[float, Field(ge=1, le=MOST), SINGLE] = 1.5
     vertical_flip: Unit32 = 0.0
     horizontal_flip: Unit32 = 0.5
     jitter: Unit32 = 0.3

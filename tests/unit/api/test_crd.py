@@ -83,6 +83,11 @@ def test_the_schema_is_structural(root: Schema) -> None:
         assert all(isinstance(node.get(bound, False), bool) for bound in ("exclusiveMinimum", "exclusiveMaximum")), path
 
 
+def test_every_bound_is_one_that_the_api_server_can_hold_a_whole_number_against(root: Schema) -> None:
+    for path, node in nodes(root):
+        assert all(abs(node.get(bound, 0)) < 2**63 for bound in ("minimum", "maximum")), path
+
+
 def test_every_list_map_and_free_string_is_bounded(root: Schema) -> None:
     for path, node in nodes(root["properties"]["spec"]):
         if node["type"] == "array":

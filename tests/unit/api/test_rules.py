@@ -380,10 +380,10 @@ def test_what_a_shell_does_not_bear_is_named(field: str, character: str, patched
 @pytest.mark.parametrize(
     ("field", "value", "words"),
     [
-        (f"{TRAINING}.optimizer.adam.epsilon", 1e-50, "greater than 0"),  # 0 as a float of 32 bits
-        (f"{YOLO}.lossLocWeight", 1e39, "finite"),
+        (f"{TRAINING}.optimizer.adam.epsilon", 0, "greater than 0"),
+        (f"{YOLO}.lossLocWeight", 1e39, "less than or equal to 1000000000000000000"),
         (f"{YOLO}.lossLocWeight", 0, "greater than 0"),
-        (f"{AUGMENTATION}.mosaicMinRatio", 0.49999999999, "less than 0.5"),
+        (f"{AUGMENTATION}.mosaicMinRatio", 0.5, "less than 0.5"),
         (f"{AUGMENTATION}.outputWidth", 100, "multiple of 32"),
         ("experimentSpec.nmsConfig.topK", 0, "greater than or equal to 1"),
         ("experimentSpec.nmsConfig.confidenceThreshold", 0, "greater than 0"),

@@ -12,7 +12,8 @@ from google.protobuf import json_format
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from yolo_operator.api.crd import structural
-from yolo_operator.api.experiment_spec import LAYERS, Arch, ExperimentSpec, single
+from yolo_operator.api.experiment_spec import LAYERS, Arch, ExperimentSpec
+from yolo_operator.api.single import single
 from yolo_operator.api.spec import Spec, parse_spec
 from yolo_operator.dialects import DIALECTS
 from yolo_operator.dialects.base import TAO_WORKERS
