@@ -47,6 +47,8 @@ class Weather(Disturbance):
     rng: random.Random = field(default_factory=lambda: random.Random(7))
     injected: int = 0
     """Faults so far."""
+    excused: int = 0
+    """Those that excuse a retry. Where everything fails for a while they are not: each retry would excuse the next one."""
     from_start: bool = False
     begun: float | None = None
     started: asyncio.Event = field(default_factory=asyncio.Event)
@@ -62,9 +64,10 @@ class Weather(Disturbance):
         """As `before`."""
         return None
 
-    def hit(self) -> None:
+    def hit(self, *, excuses: bool = True) -> None:
         """Count a fault."""
         self.injected += 1
+        self.excused += excuses
 
 
 @dataclass
@@ -116,13 +119,16 @@ class Bursts(Errors):
 
     bad_seconds: float = 4.0
     good_seconds: float = 4.0
+    bursts: int = 0
 
     async def strike(self, call: Call) -> Answer | None:
         """While it is bad."""
         assert self.begun is not None
-        if (time.monotonic() - self.begun) % (self.bad_seconds + self.good_seconds) >= self.bad_seconds:
+        burst, second = divmod(time.monotonic() - self.begun, self.bad_seconds + self.good_seconds)
+        if second >= self.bad_seconds:
             return None
-        self.hit()
+        self.hit(excuses=burst >= self.bursts)
+        self.bursts = int(burst) + 1
         return await self.one_of(call, ("throttled", "broken", "away", "reset"))
 
 
@@ -151,10 +157,11 @@ class Lag(Weather):
 
     lag_seconds: float = 3.0
 
-    async def line(self, call: Call, line: bytes) -> list[bytes]:
-        """All of them are late."""
-        self.hit()
-        return [line]
+    async def strike(self, call: Call) -> Answer | None:
+        """Nothing is refused; a watch counts as one fault, however much it tells."""
+        if call.watch:
+            self.hit()
+        return None
 
 
 @dataclass
@@ -162,7 +169,6 @@ class OldWatches(Weather):
     """Watches begin again and again, and tell from an old version on what was told before."""
 
     oldest: dict[str, str] = field(default_factory=dict)
-    lines: int = 0
 
     def query(self, call: Call) -> dict[str, str]:
         """With the first version that was ever asked for on this path."""
@@ -173,8 +179,8 @@ class OldWatches(Weather):
 
     async def line(self, call: Call, line: bytes) -> list[bytes]:
         """Now and then the watch breaks."""
-        self.hit()
         if self.rng.random() < 0.05:
+            self.hit()
             raise Reset
         return [line]
 
@@ -197,6 +203,7 @@ class Outcome:
 
     name: str
     injected: int
+    excused: int
     differences: list[str]
     more_jobs: int
     usage: Usage
@@ -277,19 +284,19 @@ def judged(outcome: Outcome, state: State, calm: Outcome, reference: State) -> O
     """With the differences from the calm run, and the bounds that it broke."""
     outcome.differences = state.differences(reference)
     outcome.more_jobs = state.more_jobs(reference)
-    outcome.excesses = excesses(outcome.usage, calm.usage, outcome.injected)
+    outcome.excesses = excesses(outcome.usage, calm.usage, outcome.excused)
     if outcome.restarts:
         outcome.excesses.append(f"{outcome.restarts} ends of the process, at most 0")
     return outcome
 
 
-def excesses(usage: Usage, calm: Usage, injected: int) -> list[str]:
+def excesses(usage: Usage, calm: Usage, excused: int) -> list[str]:
     """Bounds: what the calm run needs, times a small number, and something for each fault and for the longer time."""
     longer = max(0.0, usage.seconds - calm.seconds)
     bounds = {
-        "requests": (usage.requests, 2 * calm.requests + 3 * injected + 6 * longer),
-        "lines of log": (usage.log_lines, 2 * calm.log_lines + 3 * injected + longer),
-        "CPU seconds": (usage.cpu_seconds, 3 * calm.cpu_seconds + 0.02 * injected + 0.1 * usage.seconds),
+        "requests": (usage.requests, 2 * calm.requests + 3 * excused + 6 * longer),
+        "lines of log": (usage.log_lines, 2 * calm.log_lines + 3 * excused + longer),
+        "CPU seconds": (usage.cpu_seconds, 3 * calm.cpu_seconds + 0.02 * excused + 0.1 * usage.seconds),
         "tracebacks": (usage.unhandled, 0),
     }
     return [f"{number} {what}, at most {bound:.0f}" for what, (number, bound) in bounds.items() if number > bound]
@@ -319,7 +326,7 @@ async def _one(
         restarts = len(ends)
     usage = await case.finish()
     await case.remove()
-    return Outcome(name, weather.injected, [], 0, usage, restarts, state.settled), state
+    return Outcome(name, weather.injected, weather.excused, [], 0, usage, restarts, state.settled), state
 
 
 @asynccontextmanager
