@@ -112,6 +112,8 @@ def pod_view(body: Object) -> PodView:
         waiting_message=waiting.get("message") or "",
         unschedulable=_unschedulable(conditions.get("PodScheduled") or {}),
         disrupted=_disruption(conditions.get("DisruptionTarget") or {}),
+        failed_reason=(status.get("reason") or "")[:128] if status.get("phase") == "Failed" else "",
+        failed_message=(status.get("message") or "")[:512] if status.get("phase") == "Failed" else "",
         deleting=meta.get("deletionTimestamp") is not None,
     )
 

@@ -83,6 +83,10 @@ def _verdict(job: JobView, pod: PodView | None, report: Report | None) -> Verdic
         # The signal came from the Job's own deadline: trying for ever would not end sooner.
         message = f"the attempt ran past its deadline (retry.activeDeadlineSeconds): {report.message}"
         return Verdict(False, "DeadlineExceeded", message, FailureClass.TRANSIENT)
+    if report is not None and report.outcome == "Interrupted" and pod is not None and pod.evicted:
+        # The signal came for what the pod did itself: as an interruption it would be tried again for ever.
+        failure, reason, message = _evicted(pod)
+        return Verdict(False, reason, message, failure)
     if report is not None and report.outcome == "Succeeded" and job.state is JobState.COMPLETE:
         if lacking := _lacking(job.stage, report):
             message = f"the stage succeeded, but its report lacks what the next one reads: {', '.join(lacking)}"
@@ -140,6 +144,11 @@ def _without_report(job: JobView, pod: PodView | None) -> tuple[FailureClass, st
         return FailureClass.INFRASTRUCTURE, "PodLost", "the stage's pod is gone and left no report: node loss or clean-up"
     if pod.disrupted:
         return FailureClass.INFRASTRUCTURE, pod.disrupted, f"the pod was disrupted on node {pod.node}: {pod.disrupted}"
+    if pod.evicted:
+        return _evicted(pod)
+    if pod.failed_reason and pod.start_time is None and pod.exit_code is None:
+        message = f"node {pod.node} did not take the pod: {pod.failed_message or pod.failed_reason}"
+        return FailureClass.INFRASTRUCTURE, pod.failed_reason, message
     if pod.terminated_reason == "OOMKilled":
         message = "the container ran out of memory and was killed: raise resources.limits.memory or lower the batch size"
         return FailureClass.TRANSIENT, "OutOfMemory", message
@@ -149,3 +158,9 @@ def _without_report(job: JobView, pod: PodView | None) -> tuple[FailureClass, st
     lines = [line.strip() for line in pod.termination_message.splitlines() if line.strip()]
     detail = " | ".join(lines[-3:])[-400:] or job.message
     return FailureClass.TRANSIENT, "ContainerFailed", f"the container ended{code} and left no report: {detail}"
+
+
+def _evicted(pod: PodView) -> tuple[FailureClass, str, str]:
+    said = pod.failed_message.strip().rstrip(".") or "it used more of the node's disk than its limit"
+    hint = "raise the stage's resources.limits of ephemeral-storage; what is large belongs into the workspace"
+    return FailureClass.TRANSIENT, "Evicted", f"the kubelet of node {pod.node} evicted the pod: {said}: {hint}"

@@ -153,7 +153,15 @@ class PodView:
     """The scheduler's message while the pod fits nowhere."""
     disrupted: str = ""
     """Reason of a DisruptionTarget condition: eviction, preemption, node loss."""
+    failed_reason: str = ""
+    """The kubelet's own word, beside any container's end: Evicted, UnexpectedAdmissionError, OutOfcpu."""
+    failed_message: str = ""
     deleting: bool = False
+
+    @property
+    def evicted(self) -> bool:
+        """For what it did itself: the kubelet marks what it evicts for the node's sake as disrupted."""
+        return self.failed_reason == "Evicted" and not self.disrupted
 
     @property
     def running(self) -> bool:

@@ -4,6 +4,7 @@ a clock that jumps."""
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -16,10 +17,12 @@ from typing import Any
 import skewed
 from harness import Failure, Object, Scenario, claim, condition, ended, processes_of, stages
 
-from scenarios.evict import epoch_of, training_experiment, training_pod
+from scenarios.evict import epoch_of, evict, training_experiment, training_pod
 
-AWAY_SECONDS = 90
+AWAY_SECONDS = 150
 """For which the kubelet stands still: the node is NotReady after some 50 s, and its pods are not yet replaced."""
+TOLERATED_SECONDS = 15
+"""For which a pod of the experiment `node-lost` stays on a node that is not Ready."""
 SMALL_VOLUME = "24m"
 FORWARD = 400 * 86_400
 """Seconds by which clocks are set forward: beyond any period that anything waits for."""
@@ -33,7 +36,7 @@ def run(scenario: Scenario) -> None:
     scenario.fresh_namespace()
     scenario.make_dataset(train=40, validation=10, test=4)
     scenario.facts["faults"] = []
-    for fault in (killed, out_of_memory, no_image, no_volume, no_space, drained, kubelet_away, clock_jump):
+    for fault in FAULTS:
         began = time.monotonic()
         try:
             verdict, right = fault(scenario)
@@ -84,10 +87,15 @@ def killed(scenario: Scenario) -> tuple[str, bool]:
 
 def kill(pod: Object) -> None:
     """SIGKILL to everything in its container."""
-    (container,) = [status["containerID"].rpartition("/")[2] for status in pod["status"]["containerStatuses"]]
-    for process in processes_of(container):
+    for process in processes_of(container_of(pod)):
         with contextlib.suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
+
+
+def container_of(pod: Object) -> str:
+    """The id of its one container."""
+    (container,) = [status["containerID"].rpartition("/")[2] for status in pod["status"]["containerStatuses"]]
+    return str(container)
 
 
 def out_of_memory(scenario: Scenario) -> tuple[str, bool]:
@@ -140,6 +148,45 @@ def no_space(scenario: Scenario) -> tuple[str, bool]:
     return ", ".join(f"{one['name']} {one['reason']}: {one['message'][:90]}" for one in failed), good
 
 
+def evicted(scenario: Scenario) -> tuple[str, bool]:
+    """By the eviction API: interrupted, counts for nothing, resumes."""
+    scenario.apply(quick("evicted", 12))
+    scenario.wait("evicted", trains(scenario, 4), seconds=240)
+    evict(scenario, training_pod(scenario, "evicted")["metadata"]["name"])
+    return resumed_for_nothing(finish(scenario, "evicted"))
+
+
+def evicted_by_kubelet(scenario: Scenario) -> tuple[str, bool]:
+    """The kubelet evicts a pod that has more on the node's disk than its limit: the same, as it is the same to Kubernetes."""
+    name = "evicted-by-kubelet"
+    experiment = quick(name, 60)
+    experiment["spec"]["stages"] = {"train": {"resources": {"limits": {"ephemeral-storage": "300Mi"}}}}
+    scenario.apply(experiment)
+    scenario.wait(name, trains(scenario, 4), seconds=240)
+    pod = training_pod(scenario, name)
+    process = next(processes_of(container_of(pod)))
+    with Path(f"/proc/{process}/root/tmp/large").open("wb") as file:
+        for _ in range(400):
+            file.write(os.urandom(2**20))
+    until(lambda: status_of(scenario, pod).get("reason") == "Evicted", 120, "the kubelet evicts the pod")
+    return resumed_for_nothing(finish(scenario, name))
+
+
+def status_of(scenario: Scenario, pod: Object) -> Object:
+    """Of a pod, or nothing when it is gone."""
+    text = scenario.kubectl("get", "pod", pod["metadata"]["name"], "-o", "json", "--ignore-not-found")
+    return dict(json.loads(text)["status"]) if text else {}
+
+
+def resumed_for_nothing(after: Object) -> tuple[str, bool]:
+    """The verdict on a training that was interrupted by the infrastructure once."""
+    record = train(after)
+    resumed, failures = record.get("resumedFromEpoch"), record["failures"]
+    return f"{record['state']}, resumed from epoch {resumed}, {failures} failures", (
+        condition(after, "Complete") and failures == 0 and bool(resumed)
+    )
+
+
 def drained(scenario: Scenario) -> tuple[str, bool]:
     """The only node is drained: interrupted, counts for nothing, waits for a node, and resumes when there is one."""
     scenario.apply(quick("drained", 12))
@@ -182,6 +229,46 @@ def kubelet_away(scenario: Scenario) -> tuple[str, bool]:
     record = train(finish(scenario, "kubelet-away"))
     good = ready == ["Unknown"] and meanwhile == "Running" and record["state"] == "Succeeded" and record["attempt"] == 1
     return f"node Ready={ready[0]}, training {meanwhile}, then {record['state']} in attempt {record['attempt']}", good
+
+
+def node_lost(scenario: Scenario) -> tuple[str, bool]:
+    """The node is away for longer than its pod bears: deleted, but nothing takes its place until the kubelet says so."""
+    experiment = quick("node-lost", 160)
+    keys = ("not-ready", "unreachable")
+    tolerations = [
+        {"key": f"node.kubernetes.io/{key}", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": TOLERATED_SECONDS}
+        for key in keys
+    ]
+    experiment["spec"]["scheduling"] = {"tolerations": tolerations}
+    scenario.apply(experiment)
+    scenario.wait("node-lost", trains(scenario, 4), seconds=240)
+    pod, process = training_pod(scenario, "node-lost")["metadata"]["name"], kubelet()
+    os.kill(process, signal.SIGSTOP)
+    try:
+        until(lambda: "deletionTimestamp" in scenario.get("pod", pod)["metadata"], 240, f"{pod} is deleted")
+        time.sleep(20)  # for whoever would be hasty
+        selector = "yolo-operator.dev/experiment=node-lost,yolo-operator.dev/stage=train"
+        alone = [one["metadata"]["name"] for one in scenario.get("pods", selector=selector)["items"]] == [pod]
+        meanwhile = train(scenario.get("yexp", "node-lost"))["state"]
+    finally:
+        os.kill(process, signal.SIGCONT)
+    record = train(finish(scenario, "node-lost"))
+    resumed, failures = record.get("resumedFromEpoch"), record["failures"]
+    good = alone and record["state"] == "Succeeded" and failures == 0 and bool(resumed)
+    return f"deleted, {meanwhile}, no second pod; then resumed from epoch {resumed}, {failures} failures", good
+
+
+def until(holds: Callable[[], bool], seconds: float, what: str) -> None:
+    """Wait for something that is not the experiment's.
+
+    Raises:
+        Failure: when it does not come.
+    """
+    end = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > end:
+            raise Failure(f"not within {seconds:g} s: {what}")
+        time.sleep(1)
 
 
 def clock_jump(scenario: Scenario) -> tuple[str, bool]:
@@ -264,3 +351,18 @@ def small_volume(scenario: Scenario) -> Iterator[None]:
     finally:
         scenario.kubectl("delete", "pvc/small", f"pv/{name}", "--wait=false", "--ignore-not-found", check=False)
         subprocess.run([*enter, "umount", "--lazy", path], check=False, timeout=30)
+
+
+FAULTS = (
+    killed,
+    out_of_memory,
+    no_image,
+    no_volume,
+    no_space,
+    evicted,
+    evicted_by_kubelet,
+    drained,
+    kubelet_away,
+    node_lost,
+    clock_jump,
+)

@@ -84,6 +84,14 @@ def test_what_a_newer_runner_adds_is_ignored() -> None:
     assert found.metrics.m_ap == 0.5
 
 
+INFRA = FailureClass.INFRASTRUCTURE
+EVICTED = {"failed_reason": "Evicted", "failed_message": "Pod ephemeral local storage usage exceeds the limit of 300Mi. "}
+INTERRUPTED = report(outcome="Interrupted", reason="Interrupted", **{"class": "infrastructure"})
+REFUSED = replace(
+    POD, phase="Failed", exit_code=None, start_time=None, failed_reason="UnexpectedAdmissionError", failed_message="no device"
+)
+
+
 @pytest.mark.parametrize(
     ("job", "pods", "failure", "reason"),
     [
@@ -99,6 +107,17 @@ def test_what_a_newer_runner_adds_is_ignored() -> None:
         (FAILED, (), FailureClass.INFRASTRUCTURE, "PodLost"),
         (FAILED, (ended(137, terminated_reason="OOMKilled"),), FailureClass.TRANSIENT, "OutOfMemory"),
         (FAILED, (ended(137, disrupted="PreemptionByScheduler"),), FailureClass.INFRASTRUCTURE, "PreemptionByScheduler"),
+        (FAILED, (ended(137, **EVICTED),), FailureClass.TRANSIENT, "Evicted"),
+        (FAILED, (ended(143, INTERRUPTED, **EVICTED),), FailureClass.TRANSIENT, "Evicted"),
+        (FAILED, (ended(137, disrupted="TerminationByKubelet", **EVICTED),), INFRA, "TerminationByKubelet"),
+        (
+            FAILED,
+            (ended(143, INTERRUPTED, disrupted="TerminationByKubelet", **EVICTED),),
+            FailureClass.INFRASTRUCTURE,
+            "Interrupted",
+        ),
+        (FAILED, (ended(10, bad("user"), **EVICTED),), FailureClass.USER, "BadSpec"),
+        (FAILED, (REFUSED,), FailureClass.INFRASTRUCTURE, "UnexpectedAdmissionError"),
         (FAILED, (ended(1, "Traceback"),), FailureClass.TRANSIENT, "ContainerFailed"),
         (FAILED, (replace(POD, phase="Failed", exit_code=None),), FailureClass.TRANSIENT, "ContainerFailed"),
         (FAILED, (pod(report(), phase="Succeeded"),), FailureClass.INFRASTRUCTURE, "ReportLost"),
