@@ -157,7 +157,7 @@ def evicted(scenario: Scenario) -> tuple[str, bool]:
 
 
 def evicted_by_kubelet(scenario: Scenario) -> tuple[str, bool]:
-    """The kubelet evicts a pod that has more on the node's disk than its limit: the same, as it is the same to Kubernetes."""
+    """The kubelet evicts a pod that has more on the node's disk than its limit: named, and counted, as it may do it again."""
     name = "evicted-by-kubelet"
     experiment = quick(name, 60)
     experiment["spec"]["stages"] = {"train": {"resources": {"limits": {"ephemeral-storage": "300Mi"}}}}
@@ -169,7 +169,12 @@ def evicted_by_kubelet(scenario: Scenario) -> tuple[str, bool]:
         for _ in range(400):
             file.write(os.urandom(2**20))
     until(lambda: status_of(scenario, pod).get("reason") == "Evicted", 120, "the kubelet evicts the pod")
-    return resumed_for_nothing(finish(scenario, name))
+    after = finish(scenario, name)
+    record = train(after)
+    reasons, resumed = [attempt["reason"] for attempt in record.get("attempts") or ()], record.get("resumedFromEpoch")
+    return f"attempts that failed: {', '.join(reasons)}; then {record['state']}, resumed from epoch {resumed}", (
+        condition(after, "Complete") and reasons == ["Evicted"] and record["failures"] == 1 and bool(resumed)
+    )
 
 
 def status_of(scenario: Scenario, pod: Object) -> Object:
