@@ -75,7 +75,7 @@ def _traffic() -> list[object]:
         curves(
             "Events of the watches", "ops",
             query(f"sum by (kind, type) (rate(yolo_operator_watch_events_total[{_RATE}]))", "{{kind}} {{type}}"),
-            description="LISTED: from a list at the start of a watch.", width=8,
+            width=8,
         ),
     ]  # fmt: skip
 

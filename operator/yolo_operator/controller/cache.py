@@ -6,6 +6,7 @@ An older version never replaces a newer one, and a deleted object does not come 
 
 from __future__ import annotations
 
+import zlib
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -175,7 +176,7 @@ class Parsed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ExperimentRow:
-    """An experiment. One that has ended is kept as text and read when it is asked for, which is seldom: a tenth of the memory."""
+    """An experiment. One that has ended is kept as packed text and read when it is asked for: a thirtieth of the memory."""
 
     key: Key
     uid: str
@@ -211,13 +212,15 @@ class ExperimentRow:
         return self.parsed.problem
 
 
+_QUICKLY = 1
+"""zlib's level: a third of the text, in a tenth of a millisecond."""
 THAWED = 256
 """Ended experiments that are kept as objects, too: those that metrics show."""
 
 
 @lru_cache(maxsize=THAWED)
 def _thawed(content: bytes) -> Parsed:
-    return _parse(orjson.loads(content))
+    return _parse(orjson.loads(zlib.decompress(content)))
 
 
 def _parse(body: Object, spec: Spec | None = None) -> Parsed:
@@ -230,13 +233,14 @@ def _parse(body: Object, spec: Spec | None = None) -> Parsed:
 
 
 def _frozen(body: Object) -> bytes:
-    """What is needed of an object, as text."""
+    """What is needed of an object, as packed text."""
     meta = body["metadata"]
     kept = {name: meta[name] for name in ("namespace", "name", "uid", "generation", "annotations") if name in meta}
     kept["annotations"] = {
         name: text for name, text in (meta.get("annotations") or {}).items() if name.startswith(resource.GROUP)
     }
-    return orjson.dumps({"metadata": kept, "spec": body.get("spec") or {}, "status": body.get("status") or {}})
+    text = orjson.dumps({"metadata": kept, "spec": body.get("spec") or {}, "status": body.get("status") or {}})
+    return zlib.compress(text, _QUICKLY)
 
 
 class Cache:

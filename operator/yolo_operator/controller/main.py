@@ -21,10 +21,9 @@ from kubernetes.aio.client import Configuration
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from yolo_operator import __version__
-from yolo_operator.controller import server, tidier, watch
+from yolo_operator.controller import kopf_watch, server, tidier, watch
 from yolo_operator.controller.cache import Cache, Key
 from yolo_operator.controller.checks import NotReady, check_cluster
-from yolo_operator.controller.endurance import let_watches_endure
 from yolo_operator.controller.lease import Elector, Fenced, LeaseLost
 from yolo_operator.controller.leisure import Leisure, Pace
 from yolo_operator.controller.metrics import LimitsCollector, OperatorMetrics, StateCollector
@@ -103,9 +102,9 @@ class Operator:
         workers = [work(self.queue, self.reconciler, self.metrics) for _ in range(settings.workers)]
         async with _running(background), _running(workers) as tasks:
             # From here on kopf hears the signals; one that came before is in `stop`.
-            let_watches_endure()
+            kopf_watch.adapt(watch.experiments_list(self.synchroniser, self.metrics))
             await kopf.operator(
-                registry=watch.registry(feed, self.metrics, self.config, by_namespace=bool(settings.namespaces)),
+                registry=watch.registry(feed, self.config),
                 settings=watch.operator_settings(),
                 clusterwide=not settings.namespaces,
                 namespaces=settings.namespaces,

@@ -59,25 +59,6 @@ class OperatorMetrics:
             self.reconcile_errors.labels(result).inc()
 
 
-class Listings:
-    """Tells from a watch's listed objects when it lists anew: an object comes a second time.
-
-    kopf resumes a broken watch where it was and lists only when that place is lost (410 Gone, trouble with the connection).
-    """
-
-    def __init__(self) -> None:
-        self._listed: dict[tuple[str, str], set[str]] = {}
-
-    def restarted(self, kind: str, place: str, uid: str) -> bool:
-        """Whether this listed object is the first that shows it; place: the namespace where each has a watch of its own."""
-        listed = self._listed.setdefault((kind, place), set())
-        if uid not in listed:
-            listed.add(uid)
-            return False
-        self._listed[kind, place] = {uid}
-        return True
-
-
 class LimitsCollector(Collector):
     """What the operator's limits allow, what is used of it, and who waits; by namespace, and the same of all together."""
 

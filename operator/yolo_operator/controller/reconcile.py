@@ -55,14 +55,21 @@ LOOKS = 4
 """Times a plan may ask for a live look (claim, missing Jobs) within one reconcile."""
 QUOTA_SECONDS = 20
 """Between two tries to make a Job for which a ResourceQuota has no room."""
-LAG_SECONDS = 15
-"""A status is no further behind, however much presses."""
+LAG_SECONDS, LONGEST_LAG = 15.0, 60.0
+"""So far behind may a status be while others press: few of them, and however many."""
+LATE_A_SECOND = 10
+"""So many statuses that are behind are written a second: each costs the API server half of a Job, which somebody waits for."""
 RUNNER_SECONDS = 600
 """For so long a namespace's runner ConfigMap is taken to be still there."""
 _NO_DEVICE_CLAIMS = {
     403: "the operator may not make a ResourceClaimTemplate: install the chart with rbac.dra=true",
     404: "the cluster does not serve resource.k8s.io/v1: dynamic resource allocation needs Kubernetes 1.34",
 }
+
+
+def lag_seconds(owed: int) -> float:
+    """How far behind a status may be while that many are."""
+    return min(LONGEST_LAG, max(LAG_SECONDS, owed / LATE_A_SECOND))
 
 
 class NameTaken(Exception):  # noqa: N818 - it names what is wrong
@@ -197,11 +204,11 @@ class Reconciler:
             self._owed.pop(key, None)
             return False
         now = self.clock()
-        since = self._owed.setdefault(key, now)
-        if times.passed(since, now, LAG_SECONDS):
+        since, lag = self._owed.setdefault(key, now), lag_seconds(len(self._owed))
+        if times.passed(since, now, lag):
             del self._owed[key]
             return False
-        self.later(key, LAG_SECONDS - (now - since).total_seconds())
+        self.later(key, lag - (now - since).total_seconds())
         return True
 
     def _next_look(self, experiment: Experiment, decision: Plan, observed: Observed) -> float | None:

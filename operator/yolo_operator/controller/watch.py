@@ -16,10 +16,11 @@ from kubernetes.aio.client import Configuration
 from yolo_operator.api import resource
 from yolo_operator.controller.cache import Cache, Key
 from yolo_operator.controller.follower import Follower
-from yolo_operator.controller.metrics import Listings, OperatorMetrics
+from yolo_operator.controller.kopf_watch import Enlist
+from yolo_operator.controller.metrics import OperatorMetrics
 from yolo_operator.controller.queue import WorkQueue
 from yolo_operator.controller.sync import SELECTORS, Synchroniser
-from yolo_operator.kube.cluster import JOBS, PODS, Change, Cluster, Kind, Object
+from yolo_operator.kube.cluster import EXPERIMENTS, JOBS, PODS, Change, Cluster, Kind, Object
 from yolo_operator.pipeline.values import JobView
 
 SETTLE_SECONDS = 1.5
@@ -68,7 +69,6 @@ def operator_settings() -> kopf.OperatorSettings:
     settings.scanning.disabled = True
     settings.networking.request_timeout = 30
     settings.watching.server_timeout = 600
-    settings.watching.chunk_size = 500
     # From the signal on: kopf's own end, work in flight, Events, the Lease. The pod has 30 s.
     settings.process.ultimate_exiting_timeout = 25
     return settings
@@ -80,8 +80,8 @@ class Feed:
     def __init__(self, cache: Cache, queue: WorkQueue[Key], metrics: OperatorMetrics) -> None:
         self._cache, self._queue, self._metrics = cache, queue, metrics
 
-    def experiment(self, event: str | None, body: Object) -> None:
-        """A change of an experiment; None: it was listed."""
+    def experiment(self, event: str, body: Object) -> None:
+        """A change of an experiment."""
         self._count("experiment", event)
         deleted = event == "DELETED"
         keys = self._cache.remove_experiment(body) if deleted else [self._cache.put_experiment(body)]
@@ -116,8 +116,8 @@ class Feed:
         if key is not None:
             self._queue.add(key)
 
-    def _count(self, kind: str, event: str | None) -> None:
-        self._metrics.watch_events.labels(kind, event or "LISTED").inc()
+    def _count(self, kind: str, event: str) -> None:
+        self._metrics.watch_events.labels(kind, event).inc()
         self._metrics.last_event.labels(kind).set(time.time())
 
 
@@ -146,17 +146,26 @@ def followers(
     return [follow(*kind, namespace) for kind in kinds for namespace in synchroniser.namespaces or (None,)]
 
 
-def registry(feed: Feed, metrics: OperatorMetrics, config: Configuration, *, by_namespace: bool = False) -> kopf.OperatorRegistry:
+def experiments_list(synchroniser: Synchroniser, metrics: OperatorMetrics) -> Enlist:
+    """How kopf's watch of the experiments begins: where the first list ended, and later with a list anew."""
+    first = {place: version for (kind, place), version in synchroniser.versions.items() if kind == EXPERIMENTS}
+
+    async def enlist(namespace: str | None) -> int:
+        if (version := first.pop(namespace, None)) is not None:
+            return version
+        metrics.watch_restarts.labels("experiment").inc()
+        return await synchroniser.enlist(EXPERIMENTS, namespace)
+
+    return enlist
+
+
+def registry(feed: Feed, config: Configuration) -> kopf.OperatorRegistry:
     """kopf's part: the experiments, and how to log in."""
-    handlers, listings = kopf.OperatorRegistry(), Listings()
+    handlers = kopf.OperatorRegistry()
 
     @kopf.on.event(resource.GROUP, resource.VERSION, resource.PLURAL, id="experiments", registry=handlers)
     async def on_experiment(event: Any, **_: Any) -> None:
-        body = event["object"]
-        place = body["metadata"]["namespace"] if by_namespace else ""
-        if event["type"] is None and listings.restarted("experiment", place, body["metadata"]["uid"]):
-            metrics.watch_restarts.labels("experiment").inc()
-        feed.experiment(event["type"], body)
+        feed.experiment(event["type"], event["object"])
 
     @kopf.on.login(registry=handlers)
     async def login(**_: Any) -> kopf.ConnectionInfo:

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
@@ -14,7 +13,7 @@ from world import World
 from yolo_operator.controller import families, metrics_page
 from yolo_operator.controller.cache import Cache, Key
 from yolo_operator.controller.experiment_metrics import CLASSES
-from yolo_operator.controller.metrics import Listings, OperatorMetrics, StateCollector
+from yolo_operator.controller.metrics import OperatorMetrics, StateCollector
 from yolo_operator.controller.progress import LiveProgress
 from yolo_operator.controller.queue import WorkQueue
 from yolo_operator.kube.cluster import EXPERIMENTS
@@ -237,20 +236,3 @@ def test_errors_are_counted_by_reason() -> None:
     metrics.reconciled("conflict", 0.1)
     found = {key[1]: value for key, value in of(samples(registry), "yolo_operator_reconcile_errors_total").items()}
     assert found == {"reason=conflict": 1, "reason=api-error": 0, "reason=name-taken": 0, "reason=bug": 0}
-
-
-@pytest.mark.parametrize(
-    ("listed", "restarts"),
-    [("abc", 0), ("abcabc", 1), ("abcbd", 1), ("abcabcabc", 2), ("", 0)],
-    ids=["first list", "second", "first object went meanwhile", "third", "nothing there"],
-)
-def test_a_watch_that_lists_anew_has_restarted(listed: str, restarts: int) -> None:
-    listings = Listings()
-    assert sum(listings.restarted("job", "", uid) for uid in listed) == restarts
-
-
-def test_watches_of_several_namespaces_are_told_apart() -> None:
-    listings = Listings()
-    assert not any(listings.restarted("job", place, uid) for place, uid in (("a", "1"), ("b", "2")))
-    assert listings.restarted("job", "b", "2")
-    assert listings.restarted("job", "a", "1")

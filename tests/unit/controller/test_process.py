@@ -6,21 +6,17 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import ClientSession, web
-from kopf._cogs.clients import watching
-from kopf._cogs.clients.errors import APIServerError
-from kopf._cogs.clients.watching import WatchingError
 from memory_cluster import MemoryCluster, finish
 from prometheus_client import CollectorRegistry, generate_latest
 from world import World
 from yolo_operator.api.status import Progress
-from yolo_operator.controller import endurance, main, patience, server
+from yolo_operator.controller import main, patience, server
 from yolo_operator.controller.cache import Key
 from yolo_operator.controller.checks import RIGHTS, NotReady, check_cluster
 from yolo_operator.controller.lease import Elector, LeaseLost, LeaseSettings
@@ -459,36 +455,3 @@ async def test_patience_ends_and_is_none_for_what_will_not_pass(monkeypatch: pyt
     with pytest.raises(ApiError):
         await patience.patiently(lambda: refused(0), 0.1)
     assert 3 <= attempts.count(0) <= 5
-
-
-@pytest.mark.parametrize("error", [APIServerError(None, status=500, headers={}), WatchingError("decode")])
-async def test_a_watch_that_ends_with_an_error_of_the_api_server_begins_anew(
-    monkeypatch: pytest.MonkeyPatch, error: Exception, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(endurance, "AGAIN_SECONDS", 0.0)
-
-    async def watch(**_: Any) -> AsyncIterator[int]:
-        yield 1
-        raise error
-
-    assert [event async for event in endurance.enduring(watch)(resource="jobs")] == [1]
-    assert "the watch of jobs has ended" in caplog.text
-
-
-async def test_an_error_of_our_own_ends_the_watch_for_all_to_see() -> None:
-    async def watch(**_: Any) -> AsyncIterator[int]:
-        yield 1
-        raise KeyError("metadata")
-
-    with pytest.raises(KeyError):
-        [event async for event in endurance.enduring(watch)(resource="jobs")]
-
-
-def test_kopfs_own_loop_uses_the_enduring_watch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watching, "continuous_watch", watching.continuous_watch)
-    endurance.let_watches_endure()
-    once = watching.continuous_watch
-    assert hasattr(once, "enduring")
-    assert "continuous_watch" in watching.infinite_watch.__code__.co_names
-    endurance.let_watches_endure()
-    assert watching.continuous_watch is once

@@ -59,7 +59,7 @@ async def test_every_news_enqueues_the_experiment() -> None:
     notes, key = Notes(), Key(NAMESPACE, NAME)
     metrics = OperatorMetrics(CollectorRegistry())
     feed = Feed(Cache(), notes, metrics)  # type: ignore[arg-type]
-    handlers = registry(feed, metrics, SimpleNamespace())  # type: ignore[arg-type]
+    handlers = registry(feed, SimpleNamespace())  # type: ignore[arg-type]
     (experiments,) = [handler.fn for handler in handlers._watching.get_all_handlers()]
     experiment = experiment_body()
     experiment["metadata"] |= {"namespace": NAMESPACE, "uid": "x", "resourceVersion": "1"}

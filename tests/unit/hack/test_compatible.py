@@ -15,6 +15,8 @@ ROOT = Path(__file__).resolve().parents[3]
 CRD = "crds/yoloexperiments.yaml"
 SEEN_TO_BE_WIDER = {"v1alpha1.spec.workspace.mountPath: pattern is '^/.', was '^/[A-Za-z0-9._/-]+$'"}
 """Patterns that differ and take more than before; its characters are a rule now, which names the wrong one."""
+SEEN_TO_REFUSE_NONSENSE = re.compile(r": maximum is 1e\+18, was free$")
+"""Of numbers of 32 bits. The API server took any, the operator none that 32 bits do not hold; nothing learns with 1e18."""
 OLD: dict[str, Any] = {
     "type": "object",
     "required": ["name"],
@@ -73,7 +75,7 @@ def test_the_crd_takes_what_the_previous_versions_took() -> None:
     if stored.returncode:
         pytest.skip(f"this history does not reach back to {commit}")
     found = of_crds(yaml.safe_load(stored.stdout), yaml.safe_load((ROOT / CRD).read_text()))
-    assert set(found) <= SEEN_TO_BE_WIDER
+    assert {each for each in found if not SEEN_TO_REFUSE_NONSENSE.search(each)} <= SEEN_TO_BE_WIDER
 
 
 def previous() -> str:

@@ -8,7 +8,7 @@ import pytest
 from job_simulator import Outcome, stage_of
 from world import World, timeless
 from yolo_operator.api.status import Status
-from yolo_operator.controller.reconcile import LAG_SECONDS
+from yolo_operator.controller.reconcile import LAG_SECONDS, lag_seconds
 from yolo_operator.kube.cluster import EXPERIMENTS
 from yolo_operator.pipeline.summary import only_goes_on
 from yolo_operator.pipeline.times import from_text
@@ -53,6 +53,11 @@ def test_a_status_is_never_further_behind_than_the_lag() -> None:
     world.rest()
     assert behind
     assert max(behind.values()) <= LAG_SECONDS + 2
+
+
+@pytest.mark.parametrize(("owed", "seconds"), [(1, 15), (150, 15), (300, 30), (600, 60), (5000, 60)])
+def test_the_more_statuses_are_behind_the_further_each_may_be_but_no_more_than_a_minute(owed: int, seconds: float) -> None:
+    assert lag_seconds(owed) == seconds
 
 
 def test_a_job_that_the_status_did_not_know_keeps_the_time_it_was_made() -> None:
