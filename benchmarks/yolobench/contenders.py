@@ -24,7 +24,7 @@ from yolo_operator.controller.sync import WATCHED_JOBS
 from yolo_operator.kube.client import KubernetesCluster
 from yolo_operator.kube.cluster import EXPERIMENTS, JOBS, Kind
 
-from yolobench import argo, audit, workload
+from yolobench import argo, audit, image, workload
 from yolobench.floor import CHAIN, like
 from yolobench.plane import ROOT, Plane, Sampler
 
@@ -89,19 +89,15 @@ class Operator:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         settings = {
-            "KUBECONFIG": str(plane.kubeconfig),
             "YOLO_OPERATOR_IMAGE": "yolo-operator/operator:dev",
             "YOLO_OPERATOR_LISTEN": f"127.0.0.1:{self.port}",
             # A Job more for each experiment, which the peers do not have.
             "YOLO_OPERATOR_REPORTS": "false",
-            "PYTHONPATH": str(ROOT / "operator"),
         }
-        self._log = log.open("w")
+        self._log = log
+        image.root()
         self.started = time.monotonic()
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "yolo_operator.controller.main", "run"],
-            env={**os.environ, **settings, **environment}, stdout=self._log, stderr=subprocess.STDOUT,
-        )  # fmt: skip
+        self.process = image.start(plane.kubeconfig, log, {**settings, **environment})
 
     def metrics(self) -> str:
         """What it tells Prometheus; nothing while it does not listen yet."""
@@ -126,7 +122,7 @@ class Operator:
         """Wait until it is ready; seconds since it was started."""
         while True:
             if self.process.poll() is not None:
-                raise RuntimeError(f"the operator ended with {self.process.returncode}: see {self._log.name}")
+                raise RuntimeError(f"the operator ended with {self.process.returncode}: see {self._log}")
             if await asyncio.to_thread(self._answers):
                 return time.monotonic() - self.started
             await asyncio.sleep(0.1)
@@ -143,7 +139,6 @@ class Operator:
             self.process.wait(30)
         except subprocess.TimeoutExpired:
             self.process.kill()
-        self._log.close()
 
 
 async def sampled(sampler: Sampler, done: Callable[[], bool], *, every: float = 1.0, patience: float = PATIENCE) -> None:

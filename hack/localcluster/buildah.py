@@ -100,6 +100,17 @@ class Buildah:
         self._run("push", "--quiet", "--compression-format", "zstd", reference, f"oci-archive:{part}:{reference}")
         part.replace(archive)
 
+    def unpack(self, archive: Path, folder: Path) -> None:
+        """Write the root file system of an OCI archive's image into a folder."""
+        image = self._run("pull", "--quiet", f"oci-archive:{archive}").stdout.split()[-1]
+        container = self._run("from", image).stdout.strip()
+        try:
+            tree = self._run("mount", container).stdout.strip()
+            folder.mkdir(parents=True, exist_ok=True)
+            run(["cp", "-a", f"{tree}/.", str(folder)])
+        finally:
+            self._run("rm", container)
+
     def push_archive(self, archive: Path, destination: str, *, plain_http: bool = False) -> str:
         """Push the image of an OCI archive to a registry (log in with `buildah login`); its digest there."""
         image = self._run("pull", "--quiet", f"oci-archive:{archive}").stdout.split()[-1]

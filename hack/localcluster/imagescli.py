@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -41,6 +42,10 @@ def parser() -> argparse.ArgumentParser:
     build.add_argument("--context", type=Path, help="its context (default: its folder)")
     build.add_argument("--target", default="", help="its stage")
     build.add_argument("--tag", help="its image's name")
+    unpack = commands.add_parser("unpack", help="build an image and write its root file system into a folder")
+    unpack.set_defaults(command=_unpack)
+    unpack.add_argument("image", choices=list(IMAGES))
+    unpack.add_argument("folder", type=Path, help="made anew when the image has changed, else left as it is")
     push = commands.add_parser("push", help="build images, push them to a registry, print their names with digests")
     push.set_defaults(command=_push)
     push.add_argument("images", nargs="*", metavar="IMAGE", help=f"{', '.join(IMAGES)} or all (default)")
@@ -64,6 +69,19 @@ def _build(arguments: argparse.Namespace) -> int:
         for name in arguments.load:
             home = Home.of(name)
             say(backends.of(Record.load(home).flavour).load(home, archive))
+    return 0
+
+
+def _unpack(arguments: argparse.Namespace) -> int:
+    archive = imagebuild.build(IMAGES[arguments.image])
+    stamp = arguments.folder.with_name(arguments.folder.name + ".of")
+    known = stamp.read_text() if stamp.exists() else ""
+    if arguments.folder.exists() and not known:
+        raise ClusterError(f"{arguments.folder} is there already and was not made by this command: name another folder")
+    if known != str(archive):
+        shutil.rmtree(arguments.folder, ignore_errors=True)
+        Buildah().unpack(archive, arguments.folder)
+        stamp.write_text(str(archive))
     return 0
 
 

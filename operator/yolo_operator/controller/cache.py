@@ -262,6 +262,8 @@ class Cache:
         """Take it in; its key when that was news."""
         meta = body["metadata"]
         known = self.experiments.get(meta["namespace"], meta["name"])
+        if known is not None and known.resource_version >= resource_version(body):
+            return None  # most are the echo of our own writes: not worth parsing
         row = _experiment_row(body, known)
         if not self.experiments.put(row.key.namespace, row.key.name, row):
             return None

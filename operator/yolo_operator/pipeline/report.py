@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Annotated
 
 from pydantic import Field, ValidationError
@@ -51,8 +52,12 @@ class Verdict:
     finished: str | None = None
 
 
+@lru_cache(maxsize=256)
 def parse_report(text: str, digest: str) -> Report | None:
-    """The report in a termination message, or None when there is none for this digest (or none at all)."""
+    """The report in a termination message, or None when there is none for this digest (or none at all).
+
+    Remembered, as every look at an experiment asks for those whose results are in no status yet. Nobody may change it.
+    """
     try:
         report = Report.model_validate_json(text)
     except ValidationError:
