@@ -49,6 +49,8 @@ SLACK = {"handles": 8, "tasks": 12, "threads": 2, "series": 0.05, "unfinished": 
 """How much more the last quarter may have than the first; of the series a part, as phases and states come and go."""
 MEMORY_SLOPE = 20.0
 """MiB an hour."""
+FILLED = 1000
+"""So many that came and went fill the memories of bounded size (4,096 Events, as many deleted objects): then memory is judged."""
 
 
 @dataclass
@@ -208,12 +210,14 @@ def judged(samples: list[Sample], present: int) -> list[dict[str, Any]]:
         return [{"what": "all", "found": f"only {len(steady)} samples with {present} present", "wanted": "8", "passed": False}]
     quarter = len(steady) // 4
     first, last = steady[:quarter], steady[-quarter:]
-    slope = statistics.linear_regression([one.seconds / 3600 for one in steady], [one.memory_mib for one in steady]).slope
-    hours = (steady[-1].seconds - steady[0].seconds) / 3600
+    full = [one for one in steady if one.gone >= FILLED]
+    full = full if len(full) >= 8 else steady  # a run that is too short for it
+    slope = statistics.linear_regression([one.seconds / 3600 for one in full], [one.memory_mib for one in full]).slope
+    hours = (full[-1].seconds - full[0].seconds) / 3600
     grown = slope * hours
     found = [{
-        "what": f"memory over {60 * hours:.0f} min, {present} present, {steady[-1].gone - steady[0].gone} came and went",
-        "found": f"{steady[0].memory_mib:g} to {steady[-1].memory_mib:g} MiB, {slope:.1f} MiB an hour",
+        "what": f"memory over {60 * hours:.0f} min, {present} present, {full[-1].gone - full[0].gone} came and went",
+        "found": f"{full[0].memory_mib:g} to {full[-1].memory_mib:g} MiB, {slope:.1f} MiB an hour",
         "wanted": f"at most {MEMORY_SLOPE:g} MiB an hour, or 3 MiB in all",
         "passed": slope <= MEMORY_SLOPE or grown <= 3,
     }]  # fmt: skip

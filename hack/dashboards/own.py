@@ -75,7 +75,7 @@ def _traffic() -> list[object]:
         curves(
             "Events of the watches", "ops",
             query(f"sum by (kind, type) (rate(yolo_operator_watch_events_total[{_RATE}]))", "{{kind}} {{type}}"),
-            width=8,
+            description="Each change of an object that is watched.", width=8,
         ),
     ]  # fmt: skip
 

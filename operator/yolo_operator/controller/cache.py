@@ -27,7 +27,7 @@ from yolo_operator.pipeline.names import workspace_claim
 from yolo_operator.pipeline.values import Experiment, JobView, Observed, PodView, Source
 
 ENDED = frozenset(phase.value for phase in Phase if phase.final)
-GRAVES = 10_000
+GRAVES = 4096
 """Deleted objects that are remembered, so that an old list cannot raise them."""
 
 

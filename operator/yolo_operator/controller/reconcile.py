@@ -29,7 +29,7 @@ from yolo_operator.kube.quota import exceeded
 from yolo_operator.kube.report_job import report_job
 from yolo_operator.kube.runner_map import ensure_runner
 from yolo_operator.kube.views import controlled_by
-from yolo_operator.pipeline import times
+from yolo_operator.pipeline import memo, times
 from yolo_operator.pipeline.names import workspace_claim
 from yolo_operator.pipeline.plan import at_rest, plan
 from yolo_operator.pipeline.stages import LIMIT_REACHED, LIMIT_TOO_LOW, QUOTA_EXCEEDED, QUOTA_TOO_LOW
@@ -128,6 +128,7 @@ class Reconciler:
             # Perhaps its namespace went, too; one that is made anew under the name has no runner.
             self._runner_seen.pop(key.namespace, None)
             self._owed.pop(key, None)
+            memo.RUNS.forget(*key)
             return None
         if row.experiment is None:
             await self._patch_status(row, refused(row.status, row.generation, "InvalidSpec", row.problem, self.clock()))
@@ -145,6 +146,8 @@ class Reconciler:
         decision, refusal = await self._act(row, experiment, decision, observed)
         if self.reports and just_ended(experiment.status, decision.status):
             await self._write_report(experiment, decision.status)
+        if decision.status.phase and decision.status.phase.final:
+            memo.RUNS.forget(*key)
         if refusal is None and self._puts_off(key, experiment.status, decision.status):
             return self._next_look(row.experiment, decision, observed)
         if await self._patch_status(row, decision.status.dump()):

@@ -7,17 +7,21 @@ so what it gave for the same values serves on. Whoever forgets everything gets t
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from yolo_operator.api.spec import Spec
 from yolo_operator.api.status import StageStatus
 from yolo_operator.pipeline.values import Experiment, StageKey, StageRun
 from yolo_operator.pipeline.work import Results, stage_run
 
-MOST = 2048
-"""Runs that are kept: some 10 kB each, so 20 MB at most. Beyond, what was not asked for longest goes."""
+MOST = 8192
+"""Runs that are kept: some 8 kB each, so 64 MB when 1,000 experiments run at once. Beyond, the one not asked for longest goes."""
+
+_Name = tuple[str, str]
+_Values = tuple[Any, ...]
 
 
 @dataclass(slots=True)
@@ -25,8 +29,10 @@ class RunMemo:
     """The last answers of `stage_run`, by everything that they depend on."""
 
     most: int = MOST
-    _known: OrderedDict[Hashable, tuple[Spec, StageRun]] = field(default_factory=OrderedDict)
+    _known: OrderedDict[_Values, tuple[Spec, StageRun]] = field(default_factory=OrderedDict)
     """With its spec, which so stays alive: no other one can come to have its id."""
+    _of: defaultdict[_Name, set[_Values]] = field(default_factory=lambda: defaultdict(set))
+    """What is known of an experiment."""
 
     def __len__(self) -> int:
         return len(self._known)
@@ -42,16 +48,29 @@ class RunMemo:
             return found[1]
         run = stage_run(experiment, key, results, spoiled=spoiled)
         self._known[values] = (experiment.spec, run)
+        self._of[_name(values)].add(values)
         while len(self._known) > self.most:
-            self._known.popitem(last=False)
+            self._drop(next(iter(self._known)))
         return run
+
+    def forget(self, namespace: str, name: str) -> None:
+        """The experiment has ended or is gone: nobody asks for its stages any more."""
+        for values in tuple(self._of.get((namespace, name), ())):
+            self._drop(values)
+
+    def _drop(self, values: _Values) -> None:
+        del self._known[values]
+        kin = self._of[_name(values)]
+        kin.discard(values)
+        if not kin:
+            del self._of[_name(values)]
 
 
 RUNS = RunMemo()
 """The process's own."""
 
 
-def _values(experiment: Experiment, key: StageKey, results: Results, spoiled: Mapping[str, int]) -> Hashable:
+def _values(experiment: Experiment, key: StageKey, results: Results, spoiled: Mapping[str, int]) -> _Values:
     """What a stage's work depends on.
 
     A spec counts as the object that it is: comparing whole specs would cost what is to be saved, and the cache parses one only
@@ -67,6 +86,12 @@ def _values(experiment: Experiment, key: StageKey, results: Results, spoiled: Ma
         results.best,
         tuple((stage, *_result(record)) for stage, record in results.stages.items()),
     )
+
+
+def _name(values: _Values) -> _Name:
+    """Whose they are: namespace and name."""
+    namespace, name, _ = values[1]
+    return namespace, name
 
 
 def _result(record: StageStatus) -> tuple[Hashable, ...]:

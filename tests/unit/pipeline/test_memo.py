@@ -131,6 +131,22 @@ def test_what_was_not_asked_for_longest_goes_first(computed: list[StageKey]) -> 
     assert computed == [graph.PREPARE, graph.ANCHORS, graph.TRAIN, graph.ANCHORS]
 
 
+def test_an_experiment_is_forgotten_and_others_are_not(computed: list[StageKey]) -> None:
+    known, subject = RunMemo(), experiment(whole_spec())
+    other = replace(subject, name="other", uid="2")
+    for each in (subject, other):
+        for key in (graph.PREPARE, graph.ANCHORS):
+            known.stage_run(each, key, done())
+    known.forget(subject.namespace, subject.name)
+    known.forget(subject.namespace, "never heard of")
+    assert len(known) == 2
+    computed.clear()
+    known.stage_run(other, graph.PREPARE, done())
+    assert not computed
+    known.stage_run(subject, graph.PREPARE, done())
+    assert computed == [graph.PREPARE]
+
+
 def test_a_spec_lives_as_long_as_its_runs() -> None:
     known, subject = RunMemo(most=1), experiment(whole_spec())
     known.stage_run(subject, graph.PREPARE, Results({}))
