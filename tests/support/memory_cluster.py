@@ -232,9 +232,9 @@ class MemoryCluster:
         request = Request("patch", kind.plural, namespace, name, over_the_wire(body), subresource)
         return self._mutate(request, lambda: self._patch(kind, namespace, name, body, subresource))
 
-    async def delete(self, kind: Kind, namespace: str, name: str, *, uid: str | None = None, foreground: bool = False) -> None:
+    async def delete(self, kind: Kind, namespace: str, name: str, *, uid: str | None = None, foreground: bool = False) -> bool:
         request = Request("delete", kind.plural, namespace, name)
-        self._mutate(request, lambda: self._delete(kind, namespace, name, uid, foreground))
+        return self._mutate(request, lambda: self._delete(kind, namespace, name, uid, foreground))
 
     async def log_tail(self, namespace: str, pod: str, *, lines: int) -> str:
         self._request(Request("log", PODS.plural, namespace, pod))
@@ -376,15 +376,16 @@ class MemoryCluster:
             changed["metadata"]["generation"] += 1
         return self._store(kind, known, changed)
 
-    def _delete(self, kind: Kind, namespace: str, name: str, uid: str | None, foreground: bool) -> None:
+    def _delete(self, kind: Kind, namespace: str, name: str, uid: str | None, foreground: bool) -> bool:
         known = self._objects[kind].get((namespace, name))
         # As the real client: gone already, or the name of another object by now, is fine.
         if known is None or (uid is not None and known["metadata"]["uid"] != uid):
-            return
+            return False
         if foreground or kind == PODS:
             self.mark_deleted(kind, namespace, name, foreground=foreground)
         else:
             self.remove(kind, namespace, name)
+        return True
 
     def _store(self, kind: Kind, before: Object | None, after: Object) -> Object:
         self._version += 1

@@ -329,6 +329,14 @@ class Cache:
             self._tell(key)
         return key
 
+    def forget_job(self, namespace: str, name: str, uid: str) -> None:
+        """The API server does not know it: what the watch should have told."""
+        known = self.jobs.get(namespace, name)
+        if known is not None and known.uid == uid:
+            self.jobs.remove(namespace, name, uid, known.resource_version)
+            for key in _forget([known], self._jobs_of):
+                self._tell(key)
+
     def remove_pod(self, body: Object) -> Key | None:
         """Forget it; its experiment's key when it was known."""
         return self._remove(self.pods, self._pods_of, body)

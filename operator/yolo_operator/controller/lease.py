@@ -241,9 +241,9 @@ class Fenced:
         self._check()
         return await self._cluster.patch(kind, namespace, name, body, subresource=subresource)
 
-    async def delete(self, kind: Kind, namespace: str, name: str, *, uid: str | None = None, foreground: bool = False) -> None:
+    async def delete(self, kind: Kind, namespace: str, name: str, *, uid: str | None = None, foreground: bool = False) -> bool:
         self._check()
-        await self._cluster.delete(kind, namespace, name, uid=uid, foreground=foreground)
+        return await self._cluster.delete(kind, namespace, name, uid=uid, foreground=foreground)
 
     async def log_tail(self, namespace: str, pod: str, *, lines: int) -> str:
         return await self._cluster.log_tail(namespace, pod, lines=lines)

@@ -291,7 +291,10 @@ class Reconciler:
             case DeleteJob():
                 logger.info("%s/%s: deleting Job %s: %s", experiment.namespace, experiment.name, action.name, action.why)
                 # Foreground: the Job stays visible until its pods are gone, so that no two attempts write side by side.
-                await self.cluster.delete(JOBS, experiment.namespace, action.name, uid=action.uid, foreground=True)
+                if not await self.cluster.delete(JOBS, experiment.namespace, action.name, uid=action.uid, foreground=True):
+                    # Its end was not heard of: it would hold its place until the next complete list.
+                    self.cache.forget_job(experiment.namespace, action.name, action.uid)
+                    raise ApiError(409, "Conflict", f"Job {action.name} was gone already")
             case MarkFinal():
                 self.tidier.add(experiment.namespace, action.name, kube_job.final_patch(experiment.spec))
             case EnsureClaim():

@@ -105,7 +105,7 @@ class KubernetesCluster:
     async def patch(self, kind: Kind, namespace: str, name: str, body: Object, *, subresource: str = "") -> Object:
         return await self._request("patch", kind, kind.path(namespace, name, subresource), body=body, content=_MERGE_PATCH)
 
-    async def delete(self, kind: Kind, namespace: str, name: str, *, uid: str | None = None, foreground: bool = False) -> None:
+    async def delete(self, kind: Kind, namespace: str, name: str, *, uid: str | None = None, foreground: bool = False) -> bool:
         options: Object = {
             "apiVersion": "v1",
             "kind": "DeleteOptions",
@@ -119,6 +119,8 @@ class KubernetesCluster:
             # A conflict says that the name now belongs to another object: the one that was meant is gone.
             if not (error.not_found or error.conflict):
                 raise
+            return False
+        return True
 
     async def log_tail(self, namespace: str, pod: str, *, lines: int) -> str:
         raw = await self._send("log", PODS, PODS.path(namespace, pod, "log"), query={"tailLines": str(lines)})

@@ -78,8 +78,8 @@ class Cluster(Protocol):
         """A merge patch; the object as stored."""
         ...
 
-    async def delete(self, kind: Kind, namespace: str, name: str, *, uid: str | None = None, foreground: bool = False) -> None:
-        """Delete it (only when it still has this uid); absent already is fine."""
+    async def delete(self, kind: Kind, namespace: str, name: str, *, uid: str | None = None, foreground: bool = False) -> bool:
+        """Delete it (only when it still has this uid); whether it was still there: absent already is fine."""
         ...
 
     async def log_tail(self, namespace: str, pod: str, *, lines: int) -> str:

@@ -538,3 +538,17 @@ def test_an_experiment_that_is_cancelled_before_anything_has_run_rests() -> None
     world.operator.resync()
     world.rest()
     assert (world.cluster.writes, world.status()["completionTime"]) == (writes, completed)
+
+
+def test_a_job_whose_end_was_not_heard_of_holds_no_place() -> None:
+    world = World(small_spec(maxParallel=1))
+    world.until(lambda: world.states().get("train") == "Running")
+    ghost = world.stage("train")["job"]
+    world.cluster.remove(JOBS, NAMESPACE, ghost)
+    for watch in world.operator.watches.values():
+        world.operator.gap(watch)
+    world.edit({"spec": {"experimentSpec": {"trainingConfig": {"numEpochs": 40}}}})
+    # Without a complete list, which comes every ten minutes only.
+    world.operator.resync = lambda: None  # type: ignore[method-assign]
+    world.until(lambda: world.states().get("train") == "Succeeded", rounds=100)
+    assert world.stage("train")["metrics"]["epochs"] == 40

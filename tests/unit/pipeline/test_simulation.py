@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, assume, given, settings
+from hypothesis import HealthCheck, Phase, assume, example, given, settings
 from hypothesis import strategies as st
 from job_simulator import Outcome, default_map, default_ratio, stage_of
 from memory_cluster import Crash, Fault, apply_merge_patch
@@ -326,6 +326,7 @@ FINAL = {
 
 @settings(runs, max_examples=8 * LENGTH)
 @given(st.integers(0, 2**32), st.dictionaries(st.sampled_from(_STAGES), st.one_of(_SOME, _FATAL), max_size=3))
+@example(309, {})
 def test_whatever_a_restless_user_does_the_end_is_that_of_the_last_spec(
     seed: int, script: dict[tuple[str, str], list[Outcome]]
 ) -> None:
