@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,15 @@ WINDOW = 180.0
 LOOKS = 3
 """At the progress in all statuses within the window."""
 POLL_SECONDS = 5
+SETTLE_SECONDS = 120.0
+"""At most, for the finished Jobs of the stages before to be let go."""
 RESYNC_SECONDS = 60
 """A resync takes no longer."""
 AGENTS = ("yolo-operator", "kopf")
 """How the operator's user agents begin: the client's, and that of kopf's watches."""
 BUDGET = Settings(image="").progress_requests_per_second
 STATUS = f"{EXPERIMENTS.plural}/status"
+_JOBS = rf'{CACHE_OBJECTS.name}\{{kind="job"\}}'
 _LOGS, _WRITES = "get pods/log", f"patch {STATUS}"
 
 
@@ -39,7 +43,7 @@ async def measure(plane: Plane, experiments: int, out: Path, *, window: float = 
     Returns:
         cpuShare (of one core), rssMiB at the start, at the end and at most, rates (requests a second by verb and resource),
         lists outside a resync, statusWritesPerSecond, logsPerSecond, othersPerSecond, progressAgeP50, progressAgeMax (seconds),
-        and more.
+        finishedJobs that are not let go at the end, and more.
     """
     await install_crd(plane)
     async with client(plane) as cluster:
@@ -56,7 +60,7 @@ async def measure(plane: Plane, experiments: int, out: Path, *, window: float = 
                 began = time.time()
                 ages, silent = await _watch(cluster, operator, sampler, trainings, window)
                 ended = time.time()
-                resync = operator.value(LAST_RESYNC.name)
+                resync, jobs = operator.value(LAST_RESYNC.name), operator.value(_JOBS)
             finally:
                 operator.stop()
     return {
@@ -67,6 +71,7 @@ async def measure(plane: Plane, experiments: int, out: Path, *, window: float = 
         "progressAgeP50": audit.quantile(sorted(ages), 0.5),
         "progressAgeMax": max(ages, default=float("nan")),
         "withoutProgress": silent,
+        "finishedJobs": round(jobs) - experiments,
         "queueOldestSeconds": operator.queue_oldest,
         "trainedSeconds": TRAIN_SECONDS - trainings.left(ended),
         "ramp": whole.samples["controller"],
@@ -74,20 +79,19 @@ async def measure(plane: Plane, experiments: int, out: Path, *, window: float = 
 
 
 async def _all_train(plane: Plane, operator: Operator, sampler: Sampler, experiments: int) -> None:
-    """Until all train, finished Jobs are let go, and the operator has begun to look at every training in turn."""
+    """Until all train and the operator has begun to look at every one in turn; then a while for finished Jobs to be let go."""
 
     def training() -> int:
         chosen = ("-l", "yolo-operator.dev/stage=train", "--field-selector", "status.phase=Running", "--no-headers")
         return len(plane.kubectl("get", "pods", "-n", workload.NAMESPACE, *chosen).splitlines())
 
+    def in_turn() -> bool:
+        return operator.value(PROGRESS_INTERVAL.name) >= 0.999 * experiments / BUDGET
+
     await sampled(sampler, lambda: training() >= experiments, every=POLL_SECONDS)
-    interval = 0.999 * experiments / BUDGET
-    jobs = rf'{CACHE_OBJECTS.name}\{{kind="job"\}}'
-    await sampled(
-        sampler,
-        lambda: operator.value(PROGRESS_INTERVAL.name) >= interval and operator.value(jobs) <= experiments,
-        every=2 * POLL_SECONDS,
-    )
+    await sampled(sampler, in_turn, every=POLL_SECONDS)
+    with suppress(TimeoutError):
+        await sampled(sampler, lambda: operator.value(_JOBS) <= experiments, every=POLL_SECONDS, patience=SETTLE_SECONDS)
 
 
 async def _watch(
