@@ -209,7 +209,7 @@ toolkit-test:  ## The open toolkit's tests, in its image
 	  2>&1 | tee build/toolkit-test.log
 
 .PHONY: bench
-bench: venv  ## Side by side with Argo Workflows and with the floor; build/bench/results.json (40 minutes)
+bench: venv  ## Side by side with Argo Workflows and with the floor; build/bench/results.json (an hour)
 	$(call say,Benchmarks)
 	@hack/cluster build kubernetes etcd kwok helm argo-workflows
 	@PATH="$$(hack/cluster bin):$$PATH" $(PY) benchmarks/bench.py

@@ -1,4 +1,5 @@
-"""Side by side on one machine: the floor, the operator, Argo Workflows; growth; a restart with thousands of experiments.
+"""Side by side on one machine: the floor, the operator, Argo Workflows; growth; a restart with thousands of experiments; a burst
+of new experiments; a thousand trainings at once.
 
     python benchmarks/bench.py                      # everything that docs/performance.md shows
     python benchmarks/bench.py --only chains --chains 60
@@ -20,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1] / "operator")]
+sys.path.append(str(Path(__file__).resolve().parents[1] / "hack"))
 
-from yolobench import contenders, figures, restart, stages  # noqa: E402
+from yolobench import burst, contenders, figures, restart, running, stages  # noqa: E402
 from yolobench.contenders import Measured  # noqa: E402
 from yolobench.plane import ROOT, Plane, plane  # noqa: E402
 
@@ -38,11 +40,11 @@ CONTENDERS: dict[str, Contender] = {
 LIGHT_AT_ONCE = 30
 
 
-def run(name: str, contender: Contender, chains: int, at_once: int, run_seconds: float) -> Measured:
+def run(name: str, where: str, contender: Contender, chains: int, at_once: int, run_seconds: float) -> Measured:
     """One contender on a fresh control plane."""
     print(f"{time.strftime('%H:%M:%S')} {name}: {chains} chains, {at_once} at once, steps of {run_seconds:g} s", flush=True)
     file = stages.write(OUT / f"stages-{run_seconds:g}.yaml", run_seconds=run_seconds)
-    with plane("bench", file) as made:
+    with plane(where, file) as made:
         found = asyncio.run(contender(made, chains, at_once, OUT))
     print(f"  {figures.line(found)}", flush=True)
     return found
@@ -51,12 +53,13 @@ def run(name: str, contender: Contender, chains: int, at_once: int, run_seconds:
 def chains(arguments: argparse.Namespace) -> dict[str, Any]:
     """The load of many chains at once, side by side."""
     wanted = [name for name in CONTENDERS if name in arguments.contenders]
-    return {name: asdict(run(name, CONTENDERS[name], arguments.chains, arguments.chains, 0)) for name in wanted}
+    load = (arguments.chains, arguments.chains, 0)
+    return {name: asdict(run(name, arguments.plane, CONTENDERS[name], *load)) for name in wanted}
 
 
-def light(_: argparse.Namespace) -> dict[str, Any]:
+def light(arguments: argparse.Namespace) -> dict[str, Any]:
     """Few at once, so that the API server is no bottleneck: how long a finished stage waits for the next one."""
-    return {"ours": asdict(run("ours", contenders.ours, 2 * LIGHT_AT_ONCE, LIGHT_AT_ONCE, 2))}
+    return {"ours": asdict(run("ours", arguments.plane, contenders.ours, 2 * LIGHT_AT_ONCE, LIGHT_AT_ONCE, 2))}
 
 
 def growth(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -65,13 +68,38 @@ def growth(arguments: argparse.Namespace) -> dict[str, Any]:
     found = {}
     for present in arguments.present:
         print(f"{time.strftime('%H:%M:%S')} {present} finished experiments, a restart, then 50 chains", flush=True)
-        with plane("bench", file) as made:
+        with plane(arguments.plane, file) as made:
             found[str(present)] = asyncio.run(restart.measure(made, present, OUT))
         print(f"  {json.dumps(found[str(present)])}", flush=True)
     return found
 
 
-PARTS = {"chains": chains, "light": light, "growth": growth}
+def at_once(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Experiments as fast as the API server takes them."""
+    print(f"{time.strftime('%H:%M:%S')} a burst of {arguments.burst} experiments", flush=True)
+    file = stages.write(OUT / "stages-0.yaml", run_seconds=0)
+    with plane(arguments.plane, file) as made:
+        found = asyncio.run(burst.measure(made, arguments.burst, OUT))
+    print(f"  {json.dumps(without_series(found))}", flush=True)
+    return found
+
+
+def trainings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Trainings that all run at once and tell their progress."""
+    print(f"{time.strftime('%H:%M:%S')} {arguments.running} trainings at once", flush=True)
+    file = stages.write(OUT / "stages-train.yaml", run_seconds=0, by_stage={"train": running.TRAIN_SECONDS})
+    with plane(arguments.plane, file) as made:
+        found = asyncio.run(running.measure(made, arguments.running, OUT))
+    print(f"  {json.dumps(without_series(found))}", flush=True)
+    return found
+
+
+def without_series(found: dict[str, Any]) -> dict[str, Any]:
+    """The figures alone."""
+    return {name: value for name, value in found.items() if name not in ("samples", "queueAges", "ramp")}
+
+
+PARTS = {"chains": chains, "light": light, "growth": growth, "burst": at_once, "running": trainings}
 
 
 def main() -> int:
@@ -81,6 +109,11 @@ def main() -> int:
     parser.add_argument("--chains", type=int, default=300)
     parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
     parser.add_argument("--present", type=int, nargs="+", default=[300, 1000, 5000])
+    parser.add_argument("--burst", type=int, default=500, help="experiments submitted at once")
+    parser.add_argument("--running", type=int, default=1000, help="trainings that run at once")
+    parser.add_argument(
+        "--plane", default="bench", help="the control plane's name: one that is up is taken down (default: bench)"
+    )
     parser.add_argument("--write-docs", action="store_true", help="bring the results into docs/performance.md")
     arguments = parser.parse_args()
     OUT.mkdir(parents=True, exist_ok=True)

@@ -36,6 +36,48 @@ class Findings:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One line of the log."""
+
+    came: float
+    answered: float
+    agent: str
+    verb: str
+    resource: str
+    """With its subresource, if any: `pods/log`."""
+    name: str
+    code: int
+    complete: bool
+    """Whether this is its end; a watch and a log have a line at their start, too."""
+
+    @property
+    def good(self) -> bool:
+        """Whether it was done."""
+        return 200 <= self.code < 300
+
+
+def requests(path: Path, *, namespace: str = "", since: float = 0.0) -> Iterator[Request]:
+    """The lines of the log, those of one namespace and of none if it is given; only what came after `since`."""
+    for entry in _entries(path):
+        about = entry.get("objectRef") or {}
+        if namespace and about.get("namespace") not in (namespace, None):
+            continue
+        came = _seconds(entry["requestReceivedTimestamp"])
+        if came < since:
+            continue
+        yield Request(
+            came=came,
+            answered=_seconds(entry["stageTimestamp"]),
+            agent=str(entry.get("userAgent", "")),
+            verb=entry["verb"],
+            resource=f"{about.get('resource', '')}/{about.get('subresource', '')}".rstrip("/"),
+            name=about.get("name") or "",
+            code=(entry.get("responseStatus") or {}).get("code", 0),
+            complete=entry.get("stage") == "ResponseComplete",
+        )
+
+
 def read(path: Path, *, agent: str, unit: str, namespace: str = "", since: float = 0.0) -> Findings:
     """The findings about a contender.
 
@@ -47,23 +89,15 @@ def read(path: Path, *, agent: str, unit: str, namespace: str = "", since: float
         since: only what came after it, seconds since the epoch.
     """
     found = Findings()
-    for entry in _entries(path):
-        about = entry.get("objectRef") or {}
-        if namespace and about.get("namespace") not in (namespace, None):
-            continue
-        came, answered = _seconds(entry["requestReceivedTimestamp"]), _seconds(entry["stageTimestamp"])
-        if came < since:
-            continue
-        verb, resource, sub = entry["verb"], about.get("resource", ""), about.get("subresource", "")
-        if str(entry.get("userAgent", "")).startswith(agent) and entry.get("stage") == "ResponseComplete":
-            found.requests[verb, f"{resource}/{sub}".rstrip("/")] += 1
-            if verb == "create" and resource == unit and _good(entry):
-                name = about.get("name") or ""
-                found.created[name] = came
-                found.first = min(found.first or came, came)
-        if resource == unit and sub == "status" and verb in ("update", "patch") and _good(entry):
-            found.ended[about["name"]] = answered
-            found.last = max(found.last, answered)
+    for request in requests(path, namespace=namespace, since=since):
+        if request.agent.startswith(agent) and request.complete:
+            found.requests[request.verb, request.resource] += 1
+            if request.verb == "create" and request.resource == unit and request.good:
+                found.created[request.name] = request.came
+                found.first = min(found.first or request.came, request.came)
+        if request.resource == f"{unit}/status" and request.verb in ("update", "patch") and request.good:
+            found.ended[request.name] = request.answered
+            found.last = max(found.last, request.answered)
     return found
 
 
@@ -86,11 +120,6 @@ def _entries(path: Path) -> Iterator[dict[str, Any]]:
                 yield json.loads(line)
             except ValueError:  # the last line may be in the making
                 continue
-
-
-def _good(entry: dict[str, Any]) -> bool:
-    code: int = (entry.get("responseStatus") or {}).get("code", 0)
-    return 200 <= code < 300
 
 
 def _seconds(text: str) -> float:

@@ -20,6 +20,7 @@ from typing import Any
 
 from kubernetes.aio import client as kube_client
 from kubernetes.aio import config as kube_config
+from yolo_operator.controller.families import QUEUE_OLDEST
 from yolo_operator.controller.sync import WATCHED_JOBS
 from yolo_operator.kube.client import KubernetesCluster
 from yolo_operator.kube.cluster import EXPERIMENTS, JOBS, Kind
@@ -33,6 +34,7 @@ CRD_SECONDS = 30
 JOBS_FILE = "jobs.json"
 SCRAPE_SECONDS = 30
 """Between looks at the operator's metrics, as in the chart's ServiceMonitor: a page with hundreds of experiments costs it CPU."""
+_QUEUE_OLDEST = re.compile(rf"^{QUEUE_OLDEST.name}\{{[^}}]*\}} (\S+)$", re.MULTILINE)
 WORKFLOWS = Kind("/apis/argoproj.io/v1alpha1", "workflows")
 
 
@@ -69,10 +71,10 @@ class Measured:
 
 
 @asynccontextmanager
-async def client(plane: Plane) -> AsyncIterator[KubernetesCluster]:
+async def client(plane: Plane, connections: int = workload.AT_ONCE) -> AsyncIterator[KubernetesCluster]:
     """A client as the admin."""
     config = kube_client.Configuration()
-    config.connection_pool_maxsize = workload.AT_ONCE
+    config.connection_pool_maxsize = connections
     await kube_config.load_kube_config(config_file=str(plane.kubeconfig), client_configuration=config, persist_config=False)
     cluster = KubernetesCluster(config, user_agent="yolo-bench")
     try:
@@ -96,6 +98,8 @@ class Operator:
         }
         self._log = log
         image.root()
+        self.queue_ages: list[tuple[float, float]] = []
+        """(seconds since its start, age of the oldest key in its work queue) at each look at its metrics."""
         self.started = time.monotonic()
         self.process = image.start(plane.kubeconfig, log, {**settings, **environment})
 
@@ -103,8 +107,15 @@ class Operator:
         """What it tells Prometheus; nothing while it does not listen yet."""
         with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=10) as answer:
             text: str = answer.read().decode()
+            if found := _QUEUE_OLDEST.search(text):
+                self.queue_ages.append((time.monotonic() - self.started, float(found[1])))
             return text
         return ""
+
+    @property
+    def queue_oldest(self) -> float:
+        """The largest of those ages."""
+        return max((age for _, age in self.queue_ages), default=0.0)
 
     def value(self, pattern: str) -> float:
         """The sum over all series that match; only to know when to look at the API server, never as a result."""
@@ -194,7 +205,7 @@ async def ours(plane: Plane, chains: int, at_once: int, out: Path, spec: Callabl
                 sampler.look()
                 await asyncio.sleep(0 if submitted == chains else 2)
             await sampled(sampler, lambda: operator.ended() >= chains, every=SCRAPE_SECONDS)
-            await _let_go(cluster)
+            await let_go(cluster)
             sampler.look()
             jobs = [job async for page in cluster.pages(JOBS, workload.NAMESPACE) for job in page.items]
             phases = [e["status"]["phase"] async for page in cluster.pages(EXPERIMENTS, workload.NAMESPACE) for e in page.items]
@@ -204,7 +215,8 @@ async def ours(plane: Plane, chains: int, at_once: int, out: Path, spec: Callabl
     found = audit.read(plane.audit_log, agent="yolo-operator", unit="jobs", namespace=workload.NAMESPACE)
     handovers = audit.handovers(found, workload.chains_of(jobs))
     steps = len(jobs) / chains
-    return _measured("yolo-operator", chains, round(steps), found, handovers, sampler, phases=sorted(set(phases)), jobs=len(jobs))
+    notes = {"phases": sorted(set(phases)), "jobs": len(jobs), "queueOldestSeconds": operator.queue_oldest}
+    return _measured("yolo-operator", chains, round(steps), found, handovers, sampler, **notes)
 
 
 def _keep_jobs(jobs: list[dict[str, Any]], path: Path) -> None:
@@ -217,7 +229,7 @@ def _keep_jobs(jobs: list[dict[str, Any]], path: Path) -> None:
     path.write_text(json.dumps([of_one[stage] for stage in workload.CHAIN if stage in of_one]))
 
 
-async def _let_go(cluster: KubernetesCluster) -> None:
+async def let_go(cluster: KubernetesCluster) -> None:
     """Until the last Job is relabelled, so that what the operator puts off is counted, too."""
     while True:
         async for page in cluster.pages(JOBS, workload.NAMESPACE, selector=WATCHED_JOBS, limit=1):

@@ -38,6 +38,7 @@ GOALS = (
     Goal("restartSeconds", 15.0, "restart with 5,000 finished experiments: all looked at, s"),
     Goal("restartWrites", 0.0, "writes of that restart"),
     Goal("cpuGrowth", 1.15, "CPU a stage beside the most experiments over that beside the fewest"),
+    Goal("runningLists", 0.0, "lists while trainings run, a resync's aside"),
 )
 
 
@@ -61,6 +62,8 @@ def results(raw: Raw) -> dict[str, float]:
     if "ours" in raw.get("light", {}):
         found["handoverP50Seconds"] = raw["light"]["ours"]["handover_p50"]
         found["handoverP99Seconds"] = raw["light"]["ours"]["handover_p99"]
+    if "lists" in raw.get("running", {}):
+        found["runningLists"] = raw["running"]["lists"]
     return found | _growth({int(present): figures for present, figures in raw.get("growth", {}).items()})
 
 
@@ -121,7 +124,10 @@ def write_docs(path: Path, raw: Raw, found: dict[str, float]) -> None:
         raise ValueError(f"{path}: no place for the results: {START} … {END}")
     shown = plots.write(path.parent / "pictures", raw)
     pictures = "\n\n".join(f"![{title}](pictures/{name})" for name, title in shown)
-    text = "\n\n".join([table(found), side_by_side(raw.get("chains", {})), growth_table(raw.get("growth", {})), pictures])
+    tables = [table(found), side_by_side(raw.get("chains", {})), growth_table(raw.get("growth", {}))]
+    tables += [burst_table(raw["burst"])] if raw.get("burst") else []
+    tables += [running_table(raw["running"])] if raw.get("running") else []
+    text = "\n\n".join([*tables, pictures])
     path.write_text(f"{before}{START}\n\n{text}\n\n{END}{after}", encoding="utf-8")
 
 
@@ -155,3 +161,40 @@ def growth_table(growth: Raw) -> str:
         seconds, writes, cost = f"{one['restartSeconds']:.1f} s", f"{one['restartWrites']:.0f}", f"{one['cpuMsPerStage']:.2f} ms"
         lines.append(f"| {present} | {seconds} | {writes} | {one['readyMiB']:.0f} MiB | {cost} |")
     return "\n".join(lines)
+
+
+def burst_table(one: Raw) -> str:
+    """Experiments submitted as fast as the API server takes them."""
+    cells = (
+        f"{one['experiments']} × {one['jobs'] / one['experiments']:.0f}",
+        f"{one['submissionSeconds']:.1f} s",
+        f"{one['firstJobP50']:.2f} / {one['firstJobP99']:.2f} s",
+        f"{one['makespan']:.1f} s",
+        f"{one['cpuMsPerStep']:.2f} ms",
+        f"{one['rssMiB']:.0f} MiB",
+        f"{one['writesPerStep']:.2f}",
+        f"{one['queueOldestSeconds']:.1f} s",
+    )
+    return "\n".join([
+        "| burst | submitted in | create → first Job p50 / p99 | makespan | CPU a step | memory | writes a step | oldest key |",
+        "|---|---|---|---|---|---|---|---|",
+        f"| {' | '.join(cells)} |",
+    ])  # fmt: skip
+
+
+def running_table(one: Raw) -> str:
+    """Trainings that all run at once, over a window in which nothing else happens."""
+    cells = (
+        f"{one['experiments']} for {one['seconds']:.0f} s",
+        f"{100 * one['cpuShare']:.1f} % of a core",
+        f"{one['rssFirstMiB']:.0f} → {one['rssLastMiB']:.0f} MiB",
+        f"{one['logsPerSecond']:.2f} of {one['logsBudget']:g}",
+        f"{one['statusWritesPerSecond']:.2f}",
+        f"{one['othersPerSecond']:.2f}",
+        f"{one['progressAgeP50']:.0f} / {one['progressAgeMax']:.0f} s",
+    )
+    return "\n".join([
+        "| trainings at once | CPU | memory | logs read a second | status writes | other requests | age of progress p50 / most |",
+        "|---|---|---|---|---|---|---|",
+        f"| {' | '.join(cells)} |",
+    ])  # fmt: skip

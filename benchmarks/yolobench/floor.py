@@ -142,4 +142,5 @@ async def main(namespace: str, chains: int, steps: int, at_once: int, jobs: list
 
 if __name__ == "__main__":
     like_these = [json.dumps(job) for path in sys.argv[5:] for job in json.loads(Path(path).read_text())]
-    asyncio.run(main(sys.argv[1], *(int(word) for word in sys.argv[2:5]), like_these))
+    chains, steps, at_once = (int(word) for word in sys.argv[2:5])
+    asyncio.run(main(sys.argv[1], chains, steps, at_once, like_these))

@@ -25,10 +25,14 @@ def write(folder: Path, raw: Raw) -> list[tuple[str, str]]:
     cpu = [Series(one["contender"], _since_start(one["samples"]["controller"], 1)) for one in many.values()]
     memory = [Series(one["contender"], _since_start(one["samples"]["controller"], 2)) for one in many.values()]
     cost = [Series("CPU a stage", [(float(n), one["cpuMsPerStage"]) for n, one in _by_number(growth)])]
+    queue = [Series("oldest key", [(point[0], point[1]) for point in raw.get("burst", {}).get("queueAges", ())])]
+    watched = [Series("memory", _since_start(raw.get("running", {}).get("samples", {}).get("controller", []), 2))]
     drawn = {
         "performance-cpu.svg": (cpu, "seconds", "CPU seconds of the controller", "CPU of each contender over time"),
         "performance-memory.svg": (memory, "seconds", "resident MiB", "Memory of each contender over time"),
         "performance-growth.svg": (cost, "finished experiments", "CPU ms a stage", "Cost of a stage beside finished experiments"),
+        "performance-queue.svg": (queue, "seconds", "age of the oldest key, s", "The work queue in a burst"),
+        "performance-running.svg": (watched, "seconds", "resident MiB", "Memory while trainings run"),
     }
     shown = []
     for name, (series, x_label, y_label, title) in drawn.items():

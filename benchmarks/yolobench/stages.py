@@ -6,6 +6,7 @@ A pod carries stage, variant, digest and attempt as labels and annotations; that
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +18,28 @@ CLASSES = ("bottom_left", "bottom_right", "license_plate", "top_left", "top_righ
 _MAP = {"0.1": 0.9548, "0.3": 0.9526, "0.5": 0.9272, "0.7": 0.6990}
 _RATIO = {"0.1": 0.361, "0.3": 0.158, "0.5": 0.104, "0.7": 0.068}
 _COMPONENT = '.metadata.labels["app.kubernetes.io/component"]'
+_STAGE_LABEL = '.metadata.labels["yolo-operator.dev/stage"]'
 # Variables of the template in `_ending`.
 _DIGEST, _STAGE, _VARIANT, _ATTEMPT = (f"{{{{ ${name} }}}}" for name in ("digest", "stage", "variant", "attempt"))
 
 
-def write(path: Path, *, run_seconds: float, failures: bool = False) -> Path:
+def write(path: Path, *, run_seconds: float, by_stage: Mapping[str, float] | None = None, failures: bool = False) -> Path:
     """The Stages as a file: kwok's own for pods that start, ours for pods that end.
 
     Args:
         path: where to.
         run_seconds: how long a container runs.
+        by_stage: how long that of a stage runs instead, by the stage's name.
         failures: whether one in 16 evaluations fails at its first attempt.
     """
     own = (ROOT / "hack" / "kwok" / "pods.yaml").read_text()
     start, end, delete = own.split("\n---\n")
-    ours = [json.dumps(stage) for stage in (_ending("stage-ends", run_seconds, _messages(), failures=failures),)]
+    others = by_stage or {}
+    message = _messages()
+    endings = [_ending("stage-ends", run_seconds, message, _of_stage("NotIn", *others) if others else [], failures=failures)]
+    for stage, seconds in others.items():
+        endings.append(_ending(f"{stage}-ends", seconds, message, _of_stage("In", stage), failures=failures))
+    ours = [json.dumps(ending) for ending in endings]
     peers = end.replace(
         "    - key: '.metadata.ownerReferences.[].kind'\n      operator: 'In'\n      values:\n      - 'Job'\n",
         f"    - key: '{_COMPONENT}'\n      operator: 'NotIn'\n      values:\n      - 'stage'\n",
@@ -41,8 +49,12 @@ def write(path: Path, *, run_seconds: float, failures: bool = False) -> Path:
     return path
 
 
-def _ending(name: str, run_seconds: float, message: str, *, failures: bool) -> Object:
-    """The Stage that ends a stage's pod with a report."""
+def _of_stage(operator: str, *stages: str) -> list[Object]:
+    return [{"key": _STAGE_LABEL, "operator": operator, "values": list(stages)}]
+
+
+def _ending(name: str, run_seconds: float, message: str, chosen: list[Object], *, failures: bool) -> Object:
+    """The Stage that ends a stage's pod with a report, of the pods that are chosen."""
     fails = "{{ $fails := false }}"
     if failures:
         unlucky = '(eq (slice $digest 0 1) "0") (eq $attempt "1")'
@@ -84,6 +96,7 @@ def _ending(name: str, run_seconds: float, message: str, *, failures: bool) -> O
                     {"key": ".metadata.deletionTimestamp", "operator": "DoesNotExist"},
                     {"key": ".status.phase", "operator": "In", "values": ["Running"]},
                     {"key": _COMPONENT, "operator": "In", "values": ["stage"]},
+                    *chosen,
                 ]
             },
             "delay": {"durationMilliseconds": round(run_seconds * 1000)},

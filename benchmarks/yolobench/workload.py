@@ -93,9 +93,9 @@ async def prepare(cluster: KubernetesCluster) -> None:
                 raise
 
 
-async def submit(cluster: KubernetesCluster, bodies: list[Object], *, kind: Kind = EXPERIMENTS) -> None:
+async def submit(cluster: KubernetesCluster, bodies: list[Object], *, kind: Kind = EXPERIMENTS, at_once: int = AT_ONCE) -> None:
     """Create them, a bounded number at a time."""
-    gate = asyncio.Semaphore(AT_ONCE)
+    gate = asyncio.Semaphore(at_once)
 
     async def create(one: Object) -> None:
         async with gate:

@@ -23,6 +23,8 @@ from yolo_operator.pipeline.values import PodView
 TAIL_LINES = 60
 """An evaluation prints a table of classes between two progress lines."""
 AT_ONCE = 8
+ANSWER_SECONDS = 5.0
+"""A log that takes longer is not waited for: its node is away, and would hold up the looks at all others."""
 
 logger = logging.getLogger(__name__)
 
@@ -111,6 +113,8 @@ class ProgressReader:
         self._cluster, self._cache, self._queue, self._store = cluster, cache, queue, store
         self._seconds, self._budget, self._interval, self._sleep = seconds, budget, interval, sleep
         self._told: dict[str, tuple[int, float]] = {}
+        self._away: set[str | None] = set()
+        """Nodes that have not answered in this round: their other pods are not asked."""
 
     async def run(self, now: Callable[[], float]) -> None:
         """Read until cancelled."""
@@ -125,6 +129,7 @@ class ProgressReader:
 
     async def _read_all(self, pods: list[PodView], now: Callable[[], float]) -> None:
         gate = asyncio.Semaphore(AT_ONCE)
+        self._away.clear()
 
         async def read(pod: PodView) -> None:
             try:
@@ -139,8 +144,15 @@ class ProgressReader:
                 await self._sleep(1 / self._budget)
 
     async def _read(self, pod: PodView, now: Callable[[], float]) -> None:
+        if pod.node in self._away:
+            return
         try:
-            log = await self._cluster.log_tail(pod.namespace, pod.name, lines=TAIL_LINES)
+            async with asyncio.timeout(ANSWER_SECONDS):
+                log = await self._cluster.log_tail(pod.namespace, pod.name, lines=TAIL_LINES)
+        except TimeoutError:
+            self._away.add(pod.node)
+            logger.debug("no log of pod %s/%s within %g s: node %s is away", pod.namespace, pod.name, ANSWER_SECONDS, pod.node)
+            return
         except ApiError as error:
             # The pod may have ended, or its node may be away: progress is a courtesy.
             logger.debug("no log of pod %s/%s: %s", pod.namespace, pod.name, error)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from prometheus_client import Gauge
 from world import World
 from yolo_operator.api.status import Progress
+from yolo_operator.controller import progress
 from yolo_operator.controller.cache import Key
 from yolo_operator.controller.progress import ProgressReader, latest
 from yolo_operator.controller.queue import WorkQueue
@@ -149,7 +150,8 @@ class Pods:
 
     def __init__(self, number: int) -> None:
         self.pods = [
-            SimpleNamespace(namespace="ns", name=f"p{i}", job=f"j{i}", owner_name=f"e{i}", running=True) for i in range(number)
+            SimpleNamespace(namespace="ns", name=f"p{i}", job=f"j{i}", owner_name=f"e{i}", node="here", running=True)
+            for i in range(number)
         ]
 
 
@@ -175,6 +177,44 @@ async def test_all_stages_together_stay_within_the_budget(stages: int, interval:
     for second in range(int(now[0])):
         assert sum(second <= read < second + 1 for read in cluster.reads) <= 11, "ten a second, whatever runs"
     assert gauge._value.get() == interval
+
+
+class HalfAway:
+    """The logs of one node never come; notes the pods that were asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.again = asyncio.Event()
+
+    async def log_tail(self, namespace: str, pod: str, *, lines: int) -> str:
+        if pod in self.asked:
+            self.again.set()
+        self.asked.append(pod)
+        if pod.startswith("away"):
+            await asyncio.Event().wait()
+        return line(epoch=1, epochs=2)
+
+
+async def test_a_node_that_does_not_answer_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "ANSWER_SECONDS", 0.01)
+    cache, cluster = Pods(100), HalfAway()
+    for pod in cache.pods[:50]:
+        pod.name, pod.node = f"away-{pod.name}", "away"
+    store: dict[str, Progress] = {}
+    reader = ProgressReader(
+        cluster,  # type: ignore[arg-type]
+        cache,  # type: ignore[arg-type]
+        WorkQueue[Key](), store, seconds=1e-6, budget=1e6,
+    )  # fmt: skip
+    task = asyncio.create_task(reader.run(asyncio.get_running_loop().time))
+    try:
+        await asyncio.wait_for(cluster.again.wait(), 5)  # the next round asks the node again
+        assert len(store) == 50
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+    assert sum(pod.startswith("away") for pod in cluster.asked) <= 2 * progress.AT_ONCE
 
 
 def test_numbers_for_metrics_alone_never_reach_the_status() -> None:
