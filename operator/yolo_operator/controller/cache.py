@@ -253,6 +253,8 @@ class Cache:
         self._jobs_of: defaultdict[Key, set[str]] = defaultdict(set)
         self._pods_of: defaultdict[Key, set[str]] = defaultdict(set)
         self._directories = Directories()
+        self.going: set[tuple[str, str]] = set()
+        """Namespace and name of Jobs that are being let go: the watch may tell before the answer that they left it."""
         self.changed: Callable[[Key], None] | None = None
         """Told of each experiment that changed itself or by its Jobs, if somebody wants to know."""
 

@@ -62,9 +62,9 @@ class Leisure:
     _quiet: float = 0.0
     """For how long nothing has pressed, as far as it was looked at."""
 
-    async def come(self) -> None:
-        """Return when nothing presses, or after a while."""
-        for _ in range(round(self.longest / STEP)):
+    async def come(self, longest: float | None = None) -> None:
+        """Return when nothing presses, or after a while: `longest` in seconds, where this time it is another one."""
+        for _ in range(round((self.longest if longest is None else longest) / STEP)):
             if self.hurry:
                 return
             if self.presses():

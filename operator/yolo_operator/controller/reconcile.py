@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from zlib import crc32
 
 from yolo_operator.api.pods import DeviceClaim
 from yolo_operator.api.status import Phase, Progress, StageState, Status
@@ -55,10 +56,13 @@ LOOKS = 4
 """Times a plan may ask for a live look (claim, missing Jobs) within one reconcile."""
 QUOTA_SECONDS = 20
 """Between two tries to make a Job for which a ResourceQuota has no room."""
-LAG_SECONDS, LONGEST_LAG = 15.0, 60.0
-"""So far behind may a status be while others press: few of them, and however many."""
+LAG_SECONDS, LONGEST_LAG = 15.0, 40.0
+"""So far behind are statuses while others press, on average: few of them, and however many; each by half less to half more."""
 LATE_A_SECOND = 10
 """So many statuses that are behind are written a second: each costs the API server half of a Job, which somebody waits for."""
+CLAIM_SEEN_SECONDS = 30
+"""For so long a claim that was there is taken to be still there: hundreds of experiments of a burst share one."""
+CLAIMS_SEEN = 256
 RUNNER_SECONDS = 600
 """For so long a namespace's runner ConfigMap is taken to be still there."""
 _NO_DEVICE_CLAIMS = {
@@ -67,9 +71,17 @@ _NO_DEVICE_CLAIMS = {
 }
 
 
-def lag_seconds(owed: int) -> float:
-    """How far behind a status may be while that many are."""
-    return min(LONGEST_LAG, max(LAG_SECONDS, owed / LATE_A_SECOND))
+def lag_seconds(owed: int, part: float) -> float:
+    """How far behind a status may be while that many are.
+
+    `part` is its own place among them, 0 to 1: those of a burst, which fall behind together, must not come due together.
+    """
+    return min(LONGEST_LAG, max(LAG_SECONDS, owed / LATE_A_SECOND)) * (0.5 + part)
+
+
+def part_of(key: Key) -> float:
+    """The same for the same experiment, evenly spread over many."""
+    return crc32(str(key).encode()) / 2**32
 
 
 class NameTaken(Exception):  # noqa: N818 - it names what is wrong
@@ -101,6 +113,7 @@ class Reconciler:
     _owed: dict[Key, datetime] = field(default_factory=dict)
     """Experiments whose status is behind, and since when."""
     _runner_seen: dict[str, datetime] = field(default_factory=dict)
+    _claims_seen: dict[tuple[str, str], datetime] = field(default_factory=dict)
     _queue_reasons: QueueReasons = field(init=False)
     _podless: PodlessJobs = field(init=False)
     _sources: Sources = field(init=False)
@@ -207,7 +220,7 @@ class Reconciler:
             self._owed.pop(key, None)
             return False
         now = self.clock()
-        since, lag = self._owed.setdefault(key, now), lag_seconds(len(self._owed))
+        since, lag = self._owed.setdefault(key, now), lag_seconds(len(self._owed), part_of(key))
         if times.passed(since, now, lag):
             del self._owed[key]
             return False
@@ -280,9 +293,16 @@ class Reconciler:
         return replace(observed, progress=live, placed=placed)
 
     async def _claim_state(self, experiment: Experiment) -> ClaimState:
-        name = workspace_claim(experiment.name, experiment.spec.workspace)
-        body = await self.cluster.get(CLAIMS, experiment.namespace, name)
-        return ClaimState.MISSING if body is None else ClaimState.PRESENT
+        place, now = (experiment.namespace, workspace_claim(experiment.name, experiment.spec.workspace)), self.clock()
+        seen = self._claims_seen.get(place)
+        if seen is not None and not times.passed(seen, now, CLAIM_SEEN_SECONDS):
+            return ClaimState.PRESENT
+        if len(self._claims_seen) >= CLAIMS_SEEN:
+            self._claims_seen.clear()
+        if await self.cluster.get(CLAIMS, *place) is None:
+            return ClaimState.MISSING
+        self._claims_seen[place] = now
+        return ClaimState.PRESENT
 
     async def _execute(self, experiment: Experiment, action: Action) -> None:
         match action:

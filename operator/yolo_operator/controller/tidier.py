@@ -16,13 +16,18 @@ PAUSE_SECONDS = 5.0
 CALM_SECONDS = 1.0
 """Without pressure, before a Job is let go."""
 LONGEST_WAIT = 20.0
-"""Seconds between two under a load that never ends."""
-BACKLOG = 4000
-"""As many may wait for a calm moment, some 3 KiB each."""
+"""Seconds between two under a load that never ends, while few wait."""
+MANY = 50
+"""Each so many that wait shorten that once more: of 1,000, one goes each second; some 3 KiB each they take meanwhile."""
 TRIES = 20
 """For each Job. One that is given up is asked for again by the next look at its experiment."""
 
 logger = logging.getLogger(__name__)
+
+
+def longest_wait(waiting: int) -> float:
+    """Seconds after which one of so many is let go, whatever presses."""
+    return LONGEST_WAIT / (1 + waiting / MANY)
 
 
 class Tidier:
@@ -42,8 +47,7 @@ class Tidier:
         """Write until cancelled."""
         while True:
             await self._some.wait()
-            if len(self._waiting) <= BACKLOG:
-                await self._leisure.come()
+            await self._leisure.come(longest_wait(len(self._waiting)))
             if not await self.write_one():
                 await asyncio.sleep(PAUSE_SECONDS)
 
@@ -60,12 +64,15 @@ class Tidier:
         return well
 
     async def _write(self, namespace: str, name: str, patch: Object) -> bool:
+        self._cache.going.add((namespace, name))
         try:
             self._cache.put_job(await self._cluster.patch(JOBS, namespace, name, patch))
         except ApiError as error:
             if not error.not_found:
                 logger.warning("Job %s/%s is not let go yet: %s", namespace, name, error)
             return error.not_found
+        finally:
+            self._cache.going.discard((namespace, name))
         return True
 
     @property

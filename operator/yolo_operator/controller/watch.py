@@ -97,9 +97,11 @@ class Feed:
         self._count("job", change.type)
         body = change.body
         if change.type == "DELETED":
-            known = self._cache.jobs.get(body["metadata"]["namespace"], body["metadata"]["name"])
+            place = (body["metadata"]["namespace"], body["metadata"]["name"])
+            known = self._cache.jobs.get(*place)
             key = self._cache.remove_job(body)
-            if known is None or not known.final:  # one that was let go has only left the watch
+            # One that was let go has only left the watch.
+            if known is None or not (known.final or place in self._cache.going):
                 self._hurry(key)
         elif (key := self._cache.put_job(body)) is not None:
             view = self._cache.jobs.get(key.namespace, body["metadata"]["name"])

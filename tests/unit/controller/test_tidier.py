@@ -6,12 +6,16 @@ import asyncio
 
 import pytest
 from memory_cluster import Clock, MemoryCluster
+from prometheus_client import CollectorRegistry
 from world import World
 from yolo_operator.api import resource
-from yolo_operator.controller.cache import Cache
+from yolo_operator.controller.cache import Cache, Key
 from yolo_operator.controller.leisure import LONGEST_WAIT, MEMORY_SECONDS, STEP, Leisure, Pace
-from yolo_operator.controller.tidier import BACKLOG, TRIES, Tidier
-from yolo_operator.kube.cluster import JOBS
+from yolo_operator.controller.metrics import OperatorMetrics
+from yolo_operator.controller.queue import WorkQueue
+from yolo_operator.controller.tidier import TRIES, Tidier, longest_wait
+from yolo_operator.controller.watch import Feed
+from yolo_operator.kube.cluster import JOBS, Change
 from yolo_operator.kube.errors import ApiError
 
 from examples import NAMESPACE, small_spec
@@ -82,14 +86,38 @@ async def test_a_moment_is_calm_only_after_a_while() -> None:
     assert looks == 6, "it is calm still"
 
 
-async def test_a_backlog_of_jobs_does_not_wait_for_leisure() -> None:
-    one = Tidier(MemoryCluster(Clock()), Cache(), Leisure(lambda: True, longest=3600))
-    for number in range(BACKLOG + 2):
+async def test_the_more_jobs_wait_the_shorter_each_waits_for_leisure() -> None:
+    assert [round(longest_wait(number), 1) for number in (1, 50, 950, 3950)] == [19.6, 10.0, 1.0, 0.2]
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        await asyncio.sleep(0)
+
+    one = Tidier(MemoryCluster(Clock()), Cache(), Leisure(lambda: True, sleep, longest=3600))
+    for number in range(951):
         one.add(NAMESPACE, f"job-{number}", PATCH)
     running = asyncio.create_task(one.run())
-    await asyncio.sleep(0.05)
+    while one.waiting > 949:  # noqa: ASYNC110 - its own steps
+        await asyncio.sleep(0)
     running.cancel()
-    assert one.waiting == BACKLOG
+    assert sum(slept) == pytest.approx(2.0, abs=0.2)
+
+
+async def test_a_job_that_leaves_the_watch_before_the_answer_presses_nobody() -> None:
+    cluster, cache, looks = MemoryCluster(Clock()), Cache(), WorkQueue[Key]()
+    world = World(small_spec())
+    world.until(lambda: bool(world.created_jobs()))
+    job = world.created_jobs()[0]
+    cluster.add(JOBS, NAMESPACE, job)
+    cache.put_job(job)
+    feed = Feed(cache, looks, OperatorMetrics(CollectorRegistry()))
+    # The watch is quicker than the answer.
+    cluster.on_request = lambda _: feed.job(Change("DELETED", job))
+    one = Tidier(cluster, cache, Leisure(lambda: False))
+    one.add(NAMESPACE, job["metadata"]["name"], PATCH)
+    assert await one.write_one()
+    assert looks.depth == 0
 
 
 # --- the API server's pace ---

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
 from job_simulator import Outcome, stage_of
 from world import World, timeless
 from yolo_operator.api.status import Status
-from yolo_operator.controller.reconcile import LAG_SECONDS, lag_seconds
+from yolo_operator.controller.cache import Key
+from yolo_operator.controller.reconcile import LATE_A_SECOND, lag_seconds, part_of
 from yolo_operator.kube.cluster import EXPERIMENTS
 from yolo_operator.pipeline.summary import only_goes_on
 from yolo_operator.pipeline.times import from_text
 
-from examples import small_spec, whole_spec
+from examples import NAME, NAMESPACE, small_spec, whole_spec
 
 
 def status_writes(world: World) -> int:
@@ -52,12 +54,19 @@ def test_a_status_is_never_further_behind_than_the_lag() -> None:
     world.after_round = look
     world.rest()
     assert behind
-    assert max(behind.values()) <= LAG_SECONDS + 2
+    assert max(behind.values()) <= lag_seconds(1, part_of(Key(NAMESPACE, NAME))) + 2
 
 
-@pytest.mark.parametrize(("owed", "seconds"), [(1, 15), (150, 15), (300, 30), (600, 60), (5000, 60)])
+@pytest.mark.parametrize(("owed", "seconds"), [(1, 15), (150, 15), (300, 30), (400, 40), (5000, 40)])
 def test_the_more_statuses_are_behind_the_further_each_may_be_but_no_more_than_a_minute(owed: int, seconds: float) -> None:
-    assert lag_seconds(owed) == seconds
+    assert [lag_seconds(owed, part) for part in (0.0, 0.5, 1.0)] == [seconds / 2, seconds, 1.5 * seconds]
+
+
+@pytest.mark.parametrize("owed", [300, 1000, 5000])
+def test_statuses_that_fall_behind_together_come_due_one_after_the_other(owed: int) -> None:
+    due = [lag_seconds(owed, part_of(Key("bench", f"burst-{number:05d}"))) for number in range(owed)]
+    even = max(LATE_A_SECOND, owed / 40)
+    assert max(Counter(int(each) for each in due).values()) < 2 * even
 
 
 def test_a_job_that_the_status_did_not_know_keeps_the_time_it_was_made() -> None:
