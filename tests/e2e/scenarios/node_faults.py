@@ -364,7 +364,7 @@ def kubelet() -> int:
         if entry.name.isdecimal():
             with contextlib.suppress(OSError):
                 words = (entry / "cmdline").read_bytes().split(b"\0")
-                if Path(os.fsdecode(words[0])).name == "kubelet" and any(str(home).encode() in word for word in words):
+                if Path(os.fsdecode(words[0])).name == "kubelet" and any(f"{home}/".encode() in word for word in words):
                     return int(entry.name)
     raise Failure("there is no kubelet of this cluster on this machine: the scenario needs the embedded flavour")
 
