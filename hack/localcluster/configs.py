@@ -85,6 +85,8 @@ def kubelet(home: Home, link: Link, cgroup_root: str) -> Document:
         "tlsCertFile": str(home.pki / "kubelet-server.crt"),
         "tlsPrivateKeyFile": str(home.pki / "kubelet-server.key"),
         "volumePluginDir": str(home.data / "volume-plugins"),
+        # What pods have in their volumes is looked at after a minute or two elsewhere: too rarely for a test of limits.
+        "volumeStatsAggPeriod": "10s",
     }
 
 

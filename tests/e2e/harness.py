@@ -77,6 +77,16 @@ class Scenario:
         jobs = self.get("jobs", selector="app.kubernetes.io/managed-by=yolo-operator,app.kubernetes.io/component=stage")["items"]
         return {job["metadata"]["name"] for job in jobs}
 
+    def is_told(self, name: str, words: str, *, seconds: float = 30) -> bool:
+        """Whether an Event on an experiment has these words: at once, or soon, as Events are written when nothing presses."""
+        end = time.monotonic() + seconds
+        while True:
+            events = [event for event in self.get("events")["items"] if event["involvedObject"]["name"] == name]
+            told = any(words in event["reason"] + event["message"] for event in events)
+            if told or time.monotonic() > end:
+                return told
+            time.sleep(1)
+
     def apply(self, *objects: Object) -> None:
         """Apply objects."""
         self.kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)}))

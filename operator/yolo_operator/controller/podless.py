@@ -11,13 +11,15 @@ from yolo_operator.kube.cluster import EVENTS, Cluster, Object
 from yolo_operator.kube.errors import ApiError
 from yolo_operator.kube.quota import exceeded
 from yolo_operator.pipeline import times
-from yolo_operator.pipeline.stages import FAILED_CREATE, QUOTA_EXCEEDED
+from yolo_operator.pipeline.stages import FAILED_CREATE, NO_POD, QUOTA_EXCEEDED
 from yolo_operator.pipeline.values import Held, JobView, Observed
 
 logger = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 5
-"""A new Job may be without a pod for so long before anybody wonders."""
+"""A Job may be without a pod for so long before anybody wonders."""
+NO_POD_SECONDS = 30
+"""After these it is said, with or without an Event that tells why."""
 SECONDS = 15
 """Between two looks at one Job's Events; more when very many are without a pod."""
 LOOKS_PER_SECOND = 10
@@ -87,6 +89,8 @@ class PodlessJobs:
                 known.found = await self._told(job)
             except ApiError as error:
                 logger.info("%s/%s: why it has no pod cannot be read: %s", job.namespace, job.name, error)
+        if known.found is None and times.passed(known.since, now, NO_POD_SECONDS):
+            return _no_pod(job)
         return known.found
 
     def _forget(self, now: datetime) -> None:
@@ -107,6 +111,16 @@ class PodlessJobs:
             message = message.removeprefix(said_already)
         quota = exceeded(message)
         return Held(FAILED_CREATE, f"its pod cannot be made: {message}") if quota is None else Held(QUOTA_EXCEEDED, quota.message)
+
+
+def _no_pod(job: JobView) -> Held:
+    """It has had none for a while, and no Event says why."""
+    told = (
+        f"the Job has no pod for {NO_POD_SECONDS} s: `kubectl describe job {job.name}` tells what forbids it"
+        " (a quota, Pod Security, a PriorityClass or RuntimeClass that does not exist);"
+        " after pods that were lost it may be the Job controller's own delay, 10 minutes at most"
+    )
+    return Held(NO_POD, told)
 
 
 def _moment(event: Object) -> str:

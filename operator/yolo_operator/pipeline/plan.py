@@ -378,10 +378,4 @@ def _next_look(walk: _Walk, now: datetime) -> float | None:
         for record in walk.records.values()
         if record.retry_time is not None and record.state is StageState.PENDING
     ]
-    # A Job without a pod says nothing more: that it has none is for us to notice.
-    due += [
-        stages.seconds_to_pod(record, now)
-        for record in walk.records.values()
-        if record.state is StageState.STARTING and record.reason is None
-    ]
     return max(0.5, min(due)) if due else None

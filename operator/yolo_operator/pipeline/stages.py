@@ -57,7 +57,7 @@ PROGRESS_STEP = 5
 PROGRESS_SECONDS = 180
 """Age after which any progress is."""
 LONGEST_BACKOFF = 3600
-NO_POD, NO_POD_SECONDS = "NoPod", 30
+NO_POD = "NoPod"
 INFRASTRUCTURE_BACKOFF = 5
 LONGEST_INFRASTRUCTURE_BACKOFF = 300
 
@@ -326,18 +326,6 @@ def _look_at_attempt(
         step.record = _live_record(record, job, observed, now)
 
 
-def seconds_to_pod(record: StageStatus, now: datetime) -> float:
-    """For how long it is nothing special that a new Job has no pod yet."""
-    return NO_POD_SECONDS - times.seconds_between(record.create_time, times.to_text(now)) if record.create_time else 0.0
-
-
-def _no_pod(job: JobView) -> str:
-    return (
-        f"the Job has no pod after {NO_POD_SECONDS} s: `kubectl describe job {job.name}` tells what forbids it"
-        " (a quota, Pod Security, a PriorityClass or RuntimeClass that does not exist)"
-    )
-
-
 def _live_record(record: StageStatus, job: JobView, observed: Observed, now: datetime) -> StageStatus:
     if job.suspended:
         return _queued(record, job, observed)
@@ -347,7 +335,8 @@ def _live_record(record: StageStatus, job: JobView, observed: Observed, now: dat
         # It has just ended; the Job controller will say how.
         return record
     if pod is None:
-        told = (NO_POD, _no_pod(job)) if seconds_to_pod(record, now) <= 0 else (None, None)
+        # Whoever watches how long it has had none may be another process by now.
+        told = (record.reason, record.message) if record.reason == NO_POD else (None, None)
         reason, message = observed.held.get(job.name) or told
         return record.model_copy(update={"state": StageState.STARTING, "reason": reason, "message": message and message[:1024]})
     if not pod.running:

@@ -41,8 +41,7 @@ def check_closed(scenario: Scenario, experiment: Object) -> None:
     scenario.check(all(found[name]["state"] == "Skipped" for name in LATER), "no later stage ran")
     jobs = scenario.stage_jobs()
     scenario.check(len(jobs) == 4, f"{len(jobs)} Jobs were made")
-    events = [event["reason"] for event in scenario.get("events")["items"] if event["involvedObject"]["name"] == NAME]
-    scenario.check("GateClosed" in events, "an Event says GateClosed")
+    scenario.check(scenario.is_told(NAME, "GateClosed"), "an Event says GateClosed")
     path = found["train"]["artifacts"][0]["path"]
     there = scenario.in_workspace(f"import os; print(os.path.getsize('/data/experiments/{NAME}/{path}'))")
     scenario.check(int(there) == found["train"]["artifacts"][0]["bytes"], f"the checkpoint is kept: {path}")

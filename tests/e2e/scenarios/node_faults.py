@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -23,6 +24,7 @@ AWAY_SECONDS = 150
 """For which the kubelet stands still: the node is NotReady after some 50 s, and its pods are not yet replaced."""
 TOLERATED_SECONDS = 15
 """For which a pod of the experiment `node-lost` stays on a node that is not Ready."""
+ANOTHER_NODE = "another-node"
 SMALL_VOLUME = "24m"
 FORWARD = 400 * 86_400
 """Seconds by which clocks are set forward: beyond any period that anything waits for."""
@@ -46,6 +48,8 @@ def run(scenario: Scenario) -> None:
         found = {"name": name, "verdict": verdict, "right": right, "seconds": round(time.monotonic() - began, 1)}
         scenario.facts["faults"].append(found)
         print(f"  {'ok  ' if right else 'FAIL'}  {name}: {verdict}", flush=True)
+    told = {event["reason"] for event in scenario.get("events")["items"]}
+    scenario.check("NoPod" not in told, "no Job whose pod was lost is said to be forbidden one")
     wrong = [fault["name"] for fault in scenario.facts["faults"] if not fault["right"]]
     scenario.check(not wrong, f"the verdict and the next step are right each time{': not ' if wrong else ''}{', '.join(wrong)}")
 
@@ -157,9 +161,12 @@ def evicted(scenario: Scenario) -> tuple[str, bool]:
 
 
 def evicted_by_kubelet(scenario: Scenario) -> tuple[str, bool]:
-    """The kubelet evicts a pod that has more on the node's disk than its limit: named, and counted, as it may do it again."""
+    """The kubelet evicts a pod that has more on the node's disk than its limit: named, and counted, as it may do it again.
+
+    It looks at volumes now and then: the training lasts long enough to be looked at.
+    """
     name = "evicted-by-kubelet"
-    experiment = quick(name, 60)
+    experiment = quick(name, 100)
     experiment["spec"]["stages"] = {"train": {"resources": {"limits": {"ephemeral-storage": "300Mi"}}}}
     scenario.apply(experiment)
     scenario.wait(name, trains(scenario, 4), seconds=240)
@@ -248,19 +255,47 @@ def node_lost(scenario: Scenario) -> tuple[str, bool]:
     scenario.apply(experiment)
     scenario.wait("node-lost", trains(scenario, 4), seconds=240)
     pod, process = training_pod(scenario, "node-lost")["metadata"]["name"], kubelet()
-    os.kill(process, signal.SIGSTOP)
-    try:
-        until(lambda: "deletionTimestamp" in scenario.get("pod", pod)["metadata"], 240, f"{pod} is deleted")
-        time.sleep(20)  # for whoever would be hasty
-        selector = "yolo-operator.dev/experiment=node-lost,yolo-operator.dev/stage=train"
-        alone = [one["metadata"]["name"] for one in scenario.get("pods", selector=selector)["items"]] == [pod]
-        meanwhile = train(scenario.get("yexp", "node-lost"))["state"]
-    finally:
-        os.kill(process, signal.SIGCONT)
+    with another_node(scenario):
+        os.kill(process, signal.SIGSTOP)
+        try:
+            until(lambda: "deletionTimestamp" in scenario.get("pod", pod)["metadata"], 240, f"{pod} is deleted")
+            time.sleep(20)  # for whoever would be hasty
+            selector = "yolo-operator.dev/experiment=node-lost,yolo-operator.dev/stage=train"
+            alone = [one["metadata"]["name"] for one in scenario.get("pods", selector=selector)["items"]] == [pod]
+            meanwhile = train(scenario.get("yexp", "node-lost"))["state"]
+        finally:
+            os.kill(process, signal.SIGCONT)
     record = train(finish(scenario, "node-lost"))
     resumed, failures = record.get("resumedFromEpoch"), record["failures"]
     good = alone and record["state"] == "Succeeded" and failures == 0 and bool(resumed)
     return f"deleted, {meanwhile}, no second pod; then resumed from epoch {resumed}, {failures} failures", good
+
+
+@contextlib.contextmanager
+def another_node(scenario: Scenario) -> Iterator[None]:
+    """A node, in name only, that is ready and takes no pods: while none is ready, Kubernetes blames itself and deletes none."""
+    over = threading.Event()
+
+    def beat() -> None:
+        while True:
+            now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            ready = {"type": "Ready", "status": "True", "reason": "Played", "lastHeartbeatTime": now}
+            status = json.dumps({"status": {"conditions": [ready]}})
+            scenario.kubectl("patch", "node", ANOTHER_NODE, "--subresource=status", "-p", status, check=False)
+            if over.wait(10):
+                return
+
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": ANOTHER_NODE}, "spec": {"unschedulable": True}}
+    heart = threading.Thread(target=beat)
+    try:
+        scenario.apply(node)
+        heart.start()
+        yield
+    finally:
+        over.set()
+        if heart.ident is not None:
+            heart.join()
+        scenario.kubectl("delete", "node", ANOTHER_NODE, "--ignore-not-found")
 
 
 def until(holds: Callable[[], bool], seconds: float, what: str) -> None:
@@ -329,16 +364,16 @@ def kubelet() -> int:
         if entry.name.isdecimal():
             with contextlib.suppress(OSError):
                 words = (entry / "cmdline").read_bytes().split(b"\0")
-                if Path(os.fsdecode(words[0])).name == "kubelet" and any(str(home).encode() in word for word in words):
+                if Path(os.fsdecode(words[0])).name == "kubelet" and any(f"{home}/".encode() in word for word in words):
                     return int(entry.name)
     raise Failure("there is no kubelet of this cluster on this machine: the scenario needs the embedded flavour")
 
 
 @contextlib.contextmanager
 def small_volume(scenario: Scenario) -> Iterator[None]:
-    """A claim `small` on a tmpfs of a few MiB, in the node's own mount namespace."""
+    """A claim `small` on a tmpfs of a few MiB, in the namespaces of the node: `umount` reads /proc, too."""
     process, path = kubelet(), "/var/lib/kubelet/small-volume"
-    enter = ["nsenter", f"--target={process}", "--mount", "--"]
+    enter = ["nsenter", f"--target={process}", "--mount", "--pid", "--"]
     for command in (["mkdir", "-p", path], ["mount", "-t", "tmpfs", "-o", f"size={SMALL_VOLUME},mode=777", "small", path]):
         subprocess.run([*enter, *command], check=True, timeout=30)
     name = f"small-{scenario.namespace}"

@@ -84,8 +84,7 @@ def check_decision(scenario: Scenario, result: Object) -> None:
     scenario.check(quantised > 0, f"the fine-tuned model is quantisation-aware still: {quantised} activations")
     exported = found["evaluate-exported"]["metrics"]["mAP"]
     scenario.check(abs(exported - later) < 0.03, f"its export is the model that went on: {exported}")
-    events = json.loads(scenario.kubectl("get", "events", "-o", "json"))["items"]
-    scenario.check(any(event["reason"] == "RoundKept" for event in events), "an Event tells of the decision")
+    scenario.check(scenario.is_told(NAME, "RoundKept"), "an Event tells of the decision")
 
 
 def check_labels(scenario: Scenario, result: Object, left: dict[str, Any]) -> None:

@@ -211,6 +211,7 @@ def check_waiting(scenario: Scenario, teams: dict[str, Scenario]) -> None:
     expected = "waits for a place: the limit of namespace e2e-tenants-red is 2 experiments, 2 in use"
     scenario.check(first["message"] == expected, "the message says which limit and what is in use")
     scenario.check(not condition(waiting, "Stalled"), "nobody is called for it")
+    teams[RED].is_told("red-4", "LimitReached")
     time.sleep(3)
     events = [e for e in teams[RED].get("events")["items"] if e["involvedObject"]["name"] == "red-4"]
     told = [e for e in events if e["reason"] == "LimitReached"]

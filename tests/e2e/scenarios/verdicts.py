@@ -106,11 +106,7 @@ def check_lie(scenario: Scenario, name: str, lie: Lie) -> None:
     scenario.check(condition(experiment, "Failed") and stage["state"] == "Failed", f"{name}: {lie.stage} failed")
     scenario.check(stage.get("reason") == lie.reason, f"{name}: {stage.get('reason')}: {stage.get('message')}")
     scenario.check(lie.reason in f"{failed['reason']} {failed['message']}", f"{name}: the condition: {failed['reason']}")
-    events = scenario.get("events")["items"]
-    told = [
-        event for event in events if event["involvedObject"]["name"] == name and lie.reason in event["reason"] + event["message"]
-    ]
-    scenario.check(bool(told), f"{name}: an Event says {lie.reason}")
+    scenario.check(scenario.is_told(name, lie.reason), f"{name}: an Event says {lie.reason}")
     attempts = (
         2 if lie.reason == "InterruptedWithoutSignal" else 1
     )  # what may pass is tried again, what the user must mend is not

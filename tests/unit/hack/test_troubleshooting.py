@@ -29,7 +29,7 @@ OTHER = {
     ),  # states, conditions, kinds of Events
     *("ContainerCreating", "PodInitializing"),  # a container that is on its way
     *("Images", "Labels", "DropImage", "Node", "Part"),  # words of the spec and of sentences
-    *("Accept", "Authorization", "Range"),  # HTTP
+    *("Accept", "Authorization", "Conflict", "Range"),  # HTTP
 }
 """Words in CamelCase in those files that are no reasons."""
 KUBERNETES = {"EvictionByEvictionAPI", "PreemptionByScheduler", "DeletionByTaintManager", "TerminationByKubelet"}

@@ -304,17 +304,3 @@ def test_simulated_stages_are_those_of_the_graph() -> None:
     run = stage_run(experiment(), graph.PREPARE, Results({}))
     report = simulator.success({**run.instructions, "attempt": 1})
     assert report["digest"] == run.digest
-
-
-def test_a_job_that_gets_no_pod_is_told_of_after_a_while() -> None:
-    """What the Job controller is forbidden (quota, admission) shows nowhere but in its Events."""
-    world = World(small_spec())
-    world.simulator.tick = lambda: False  # type: ignore[method-assign]
-    world.until(lambda: world.states().get("prepare") == "Starting")
-    assert "reason" not in world.stage("prepare")
-    world.clock.advance(31)
-    world.round()
-    assert world.stage("prepare")["reason"] == "NoPod"
-    assert f"kubectl describe job {world.stage('prepare')['job']}" in world.stage("prepare")["message"]
-    del world.simulator.tick  # type: ignore[attr-defined]
-    assert world.rest().status()["phase"] == "Succeeded"
