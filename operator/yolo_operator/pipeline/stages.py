@@ -332,8 +332,9 @@ def _live_record(record: StageStatus, job: JobView, observed: Observed, now: dat
     pods = [pod for pod in observed.pods if pod.job == job.name]
     pod = max((p for p in pods if p.exit_code is None and not p.deleting), key=lambda p: (p.created, p.name), default=None)
     if pod is None and pods:
-        # It has just ended; the Job controller will say how.
-        return record
+        # It has just ended, and the Job controller will say how; or it is to end, which a node that is away never tells.
+        leaving = next((p for p in pods if p.deleting and p.exit_code is None), None)
+        return record.model_copy(update={"message": _leaving(leaving)}) if leaving is not None else record
     if pod is None:
         # Whoever watches how long it has had none may be another process by now.
         told = (record.reason, record.message) if record.reason == NO_POD else (None, None)
@@ -355,6 +356,13 @@ def _live_record(record: StageStatus, job: JobView, observed: Observed, now: dat
             "start_time": record.start_time or pod.start_time,
             "progress": _progress(record.progress, live, now),
         }
+    )
+
+
+def _leaving(pod: PodView) -> str:
+    return (
+        f"its pod on node {pod.node} is being deleted; should the node not answer, no other pod takes over before the Node"
+        " is deleted or tainted node.kubernetes.io/out-of-service"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from world import World
+from yolo_operator.api.resource import LABEL_STAGE
 from yolo_operator.kube.cluster import PODS
 
 from examples import NAMESPACE, small_spec
@@ -75,3 +76,21 @@ def test_a_pod_that_is_long_in_the_making_is_not_asked_about() -> None:
         world.work()
         assert world.stage("prepare")["state"] == "Starting"
         assert not world.operator.queue.due
+
+
+def test_a_pod_that_is_to_go_and_does_not_is_told_of() -> None:
+    """Its node is away: Kubernetes makes no second pod, and nothing moves until somebody does something."""
+    world = World(small_spec())
+    world.until(lambda: world.states().get("train") == "Running")
+    without_pods(world)
+    (pod,) = [p for p in world.cluster.objects(PODS, NAMESPACE) if p["metadata"]["labels"][LABEL_STAGE] == "train"]
+    ended = pod["status"]
+    running = {"name": "stage", "state": {"running": {"startedAt": world.clock.text}}}
+    name = pod["metadata"]["name"]
+    world.cluster.update(PODS, NAMESPACE, name, {"status": {"phase": "Running", "containerStatuses": [running]}})
+    world.cluster.mark_deleted(PODS, NAMESPACE, name)
+    world.until(lambda: "should the node not answer" in world.stage("train").get("message", ""), rounds=20)
+    assert world.states()["train"] == "Running"
+    world.cluster.update(PODS, NAMESPACE, name, {"status": ended})
+    del world.simulator.tick  # type: ignore[attr-defined]
+    assert world.rest().status()["phase"] == "Succeeded"
