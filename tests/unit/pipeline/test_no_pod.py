@@ -87,10 +87,12 @@ def test_a_pod_that_is_to_go_and_does_not_is_told_of() -> None:
     ended = pod["status"]
     running = {"name": "stage", "state": {"running": {"startedAt": world.clock.text}}}
     name = pod["metadata"]["name"]
-    world.cluster.update(PODS, NAMESPACE, name, {"status": {"phase": "Running", "containerStatuses": [running]}})
+    world.cluster.update(
+        PODS, NAMESPACE, name, {"status": {"phase": "Running", "containerStatuses": [running]}}, subresource="status"
+    )
     world.cluster.mark_deleted(PODS, NAMESPACE, name)
     world.until(lambda: "should the node not answer" in world.stage("train").get("message", ""), rounds=20)
     assert world.states()["train"] == "Running"
-    world.cluster.update(PODS, NAMESPACE, name, {"status": ended})
+    world.cluster.update(PODS, NAMESPACE, name, {"status": ended}, subresource="status")
     del world.simulator.tick  # type: ignore[attr-defined]
     assert world.rest().status()["phase"] == "Succeeded"
