@@ -23,6 +23,8 @@ PATIENCE = 60.0
 """Without any change."""
 BEHIND_SECONDS = 4.0
 """What is written after the end of an experiment: labels, Events, the report."""
+LATE_SECONDS = 20.0
+"""The same beside fifteen others: what decides nothing waits for a calm second."""
 SECOND_LOOK_SECONDS = 2.0
 """In which an operator that is ready has looked at the one experiment that there is."""
 BEFORE, AFTER = "before", "after"
@@ -149,7 +151,7 @@ async def _die(lab: Lab, story: Story, number: int, mode: str, reference: State)
         end = asyncio.create_task(case.settled(PATIENCE, tick=user, like=reference))
         await asyncio.wait([end, died], return_when=asyncio.FIRST_COMPLETED)
         with suppress(TimeoutError):
-            await asyncio.wait_for(died, BEHIND_SECONDS)
+            await asyncio.wait_for(died, LATE_SECONDS)
         if not kill.died.is_set():
             state = await end
             return _death(kill, state, reference, "none: it ended elsewhere by itself") if state.differences(reference) else None
