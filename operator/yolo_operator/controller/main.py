@@ -31,7 +31,7 @@ from yolo_operator.controller.metrics import LimitsCollector, OperatorMetrics, S
 from yolo_operator.controller.patience import Patient, patiently
 from yolo_operator.controller.places import Places
 from yolo_operator.controller.progress import ProgressReader
-from yolo_operator.controller.queue import WorkQueue
+from yolo_operator.controller.queue import CALM_SECONDS, WorkQueue
 from yolo_operator.controller.reconcile import Reconciler
 from yolo_operator.controller.recorder import Recorder
 from yolo_operator.controller.settings import Settings, SettingsError
@@ -144,7 +144,7 @@ def assemble(
     """Put the parts together; `pace` is the API server's."""
     cache, pace = Cache(), pace or Pace()
     queue = WorkQueue[Key](waited=metrics.queue_waited, worked=metrics.queue_worked, presses=lambda: pace.slow)
-    leisure = Leisure(lambda: queue.pressed)
+    leisure = Leisure(lambda: queue.pressed, calm=CALM_SECONDS)
     patient = Leisure(lambda: queue.pressed, calm=tidier.CALM_SECONDS, longest=tidier.LONGEST_WAIT)
     recorder, letting_go = Recorder(cluster, _now, leisure), tidier.Tidier(cluster, cache, patient)
     runner = runner_manifest(runner_files())

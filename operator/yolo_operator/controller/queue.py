@@ -18,6 +18,8 @@ K = TypeVar("K", bound=Hashable)
 
 FIRST_DELAY = 0.05
 LONGEST_DELAY = 300.0
+CALM_SECONDS = 0.25
+"""After the last key that presses, before those are given out that may wait: a crowd has many moments that are shorter."""
 IDLE_PATIENCE = 15.0
 """Seconds after which a key that may wait presses like any other."""
 
@@ -71,6 +73,9 @@ class WorkQueue(Generic[K]):
         self._at_leisure: set[K] = set()
         """Keys in work that were given out of the idle lane."""
         self._moved = self._clock()
+        self._pressed_at = float("-inf")
+        """When a key was last there that presses."""
+        self._looks_again = False
         self._wake = asyncio.Event()
         self._closed = False
         self._rate, self._burst = rate, float(burst)
@@ -86,6 +91,10 @@ class WorkQueue(Generic[K]):
             self._idle.pop(key)[1].cancel()
         if key in self._dirty:
             return
+        self._pressed_at = self._clock()
+        self._put(key)
+
+    def _put(self, key: K) -> None:
         self.stats.adds += 1
         self._dirty.add(key)
         self._since[key] = self._clock()
@@ -143,10 +152,12 @@ class WorkQueue(Generic[K]):
         while True:
             if self._closed:
                 raise ShutDown
-            if not self.pressed and self._idle:
+            if self._idle and self._calm():
                 key = next(iter(self._idle))
-                self.add(key)
+                self._idle.pop(key)[1].cancel()
                 self._at_leisure.add(key)
+                if key not in self._dirty:
+                    self._put(key)
             if self._waiting:
                 await self._take_token()
                 if self._waiting and not self._closed:
@@ -164,6 +175,20 @@ class WorkQueue(Generic[K]):
         self._dirty.discard(key)
         self._processing[key] = now
         return key
+
+    def _calm(self) -> bool:
+        """Whether nothing presses, and has not for a moment; if not, it is looked again after it."""
+        left = self._pressed_at + CALM_SECONDS - self._clock()
+        if not self.pressed and left <= 0:
+            return True
+        if not self._looks_again and left > 0:
+            self._looks_again = True
+            asyncio.get_running_loop().call_later(left, self._look_again)
+        return False
+
+    def _look_again(self) -> None:
+        self._looks_again = False
+        self._wake.set()
 
     def done(self, key: K) -> None:
         """The worker is through with the key."""

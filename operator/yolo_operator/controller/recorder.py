@@ -80,8 +80,7 @@ class Recorder:
         while True:
             await self._some.wait()
             await self._leisure.come()
-            _, waiting = self._backlog.popitem(last=False)
-            body = waiting.body()
+            body = self._next().body()
             try:
                 await self._write(body)
             except ApiError as error:
@@ -94,6 +93,14 @@ class Recorder:
         """Wait until all is written, now."""
         self._leisure.hurry = True
         await self._none.wait()
+
+    def _next(self) -> _Waiting:
+        """The oldest warning, else what is oldest."""
+        places = iter(self._backlog)
+        oldest = next(places)
+        if oldest[1] is not EventKind.WARNING:
+            oldest = next((place for place in places if place[1] is EventKind.WARNING), oldest)
+        return self._backlog.pop(oldest)
 
     def _take(self, experiment: Experiment, notice: Notice) -> bool:
         place, now = (experiment.uid, notice.kind, notice.reason), self._clock()

@@ -24,6 +24,9 @@ WATCHED_JOBS = f"{WATCHED},{resource.LABEL_FINAL}!=true"
 SELECTORS = {JOBS: WATCHED_JOBS, PODS: WATCHED, EXPERIMENTS: ""}
 """Of what is listed and watched."""
 
+PAGE = 100
+"""Objects at once: some 100 KiB each while they are read, which the process keeps."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -91,7 +94,7 @@ class Synchroniser:
         take = self._takers[kind]
         listed: set[str] = set()
         version = 0
-        async for page in self._cluster.pages(kind, namespace, selector=SELECTORS[kind]):
+        async for page in self._cluster.pages(kind, namespace, selector=SELECTORS[kind], limit=PAGE):
             version = page.resource_version
             for body in page.items:
                 listed.add(body["metadata"]["uid"])

@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 
 import pytest
-from yolo_operator.controller.queue import FIRST_DELAY, LONGEST_DELAY, ShutDown, WorkQueue
+from yolo_operator.controller.queue import CALM_SECONDS, FIRST_DELAY, LONGEST_DELAY, ShutDown, WorkQueue
 
 
 async def settle() -> None:
@@ -221,3 +221,20 @@ async def test_an_appointment_may_wait_too() -> None:
     assert not waiting.done()
     queue.done("b")
     assert await asyncio.wait_for(waiting, 1) == "later"
+
+
+async def test_what_may_wait_waits_for_a_moment_without_pressure() -> None:
+    queue = WorkQueue[str]()
+    queue.add("a")
+    queue.add_idle("idle")
+    assert await queue.get() == "a"
+    queue.done("a")
+    began = asyncio.get_running_loop().time()
+    assert await asyncio.wait_for(queue.get(), 5) == "idle"
+    assert asyncio.get_running_loop().time() - began >= CALM_SECONDS * 0.9
+    assert not queue.presses("idle")
+    queue.add_idle("another")
+    queue.done("idle")
+    began = asyncio.get_running_loop().time()
+    assert await asyncio.wait_for(queue.get(), 5) == "another"
+    assert asyncio.get_running_loop().time() - began < CALM_SECONDS / 2, "others that may wait do not press"

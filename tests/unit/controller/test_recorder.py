@@ -158,3 +158,15 @@ async def test_events_wait_while_something_presses_and_not_at_the_end() -> None:
     task.cancel()
     assert len(events(cluster)) == 2
     assert slept < 0.6
+
+
+async def test_warnings_go_first() -> None:
+    clock = Clock()
+    cluster = MemoryCluster(clock)
+    recorder = Recorder(cluster, clock)
+    recorder.record(experiment(), [Notice(EventKind.NORMAL, f"Reason{number}", "said") for number in range(3)])
+    recorder.record(experiment(), [NOTICE])
+    await written(recorder)
+    made = [request.name for request in cluster.requests if request.verb == "create"]
+    assert made[0] == event(experiment(), NOTICE, clock())["metadata"]["name"]
+    assert len(made) == 4
