@@ -56,9 +56,9 @@ LOOKS = 4
 """Times a plan may ask for a live look (claim, missing Jobs) within one reconcile."""
 QUOTA_SECONDS = 20
 """Between two tries to make a Job for which a ResourceQuota has no room."""
-LAG_SECONDS, LONGEST_LAG = 15.0, 40.0
+LAG_SECONDS, LONGEST_LAG = 15.0, 60.0
 """So far behind are statuses while others press, on average: few of them, and however many; each by half less to half more."""
-LATE_A_SECOND = 10
+LATE_A_SECOND = 4
 """So many statuses that are behind are written a second: each costs the API server half of a Job, which somebody waits for."""
 CLAIM_SEEN_SECONDS = 30
 """For so long a claim that was there is taken to be still there: hundreds of experiments of a burst share one."""

@@ -57,15 +57,15 @@ def test_a_status_is_never_further_behind_than_the_lag() -> None:
     assert max(behind.values()) <= lag_seconds(1, part_of(Key(NAMESPACE, NAME))) + 2
 
 
-@pytest.mark.parametrize(("owed", "seconds"), [(1, 15), (150, 15), (300, 30), (400, 40), (5000, 40)])
-def test_the_more_statuses_are_behind_the_further_each_may_be_but_no_more_than_a_minute(owed: int, seconds: float) -> None:
+@pytest.mark.parametrize(("owed", "seconds"), [(1, 15), (60, 15), (120, 30), (240, 60), (5000, 60)])
+def test_the_more_statuses_are_behind_the_further_each_may_be_but_no_more_than_a_minute_on_average(owed: int, seconds: float) -> None:
     assert [lag_seconds(owed, part) for part in (0.0, 0.5, 1.0)] == [seconds / 2, seconds, 1.5 * seconds]
 
 
 @pytest.mark.parametrize("owed", [300, 1000, 5000])
 def test_statuses_that_fall_behind_together_come_due_one_after_the_other(owed: int) -> None:
     due = [lag_seconds(owed, part_of(Key("bench", f"burst-{number:05d}"))) for number in range(owed)]
-    even = max(LATE_A_SECOND, owed / 40)
+    even = max(LATE_A_SECOND, owed / 60)
     assert max(Counter(int(each) for each in due).values()) < 2 * even
 
 
