@@ -58,7 +58,7 @@ def test_a_status_is_never_further_behind_than_the_lag() -> None:
 
 
 @pytest.mark.parametrize(("owed", "seconds"), [(1, 15), (60, 15), (120, 30), (240, 60), (5000, 60)])
-def test_the_more_statuses_are_behind_the_further_each_may_be_but_no_more_than_a_minute_on_average(owed: int, seconds: float) -> None:
+def test_the_more_statuses_are_behind_the_further_each_may_be_up_to_a_minute_on_average(owed: int, seconds: float) -> None:
     assert [lag_seconds(owed, part) for part in (0.0, 0.5, 1.0)] == [seconds / 2, seconds, 1.5 * seconds]
 
 
