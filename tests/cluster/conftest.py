@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -79,7 +80,12 @@ def crd(root: Path, kubectl: Callable[..., subprocess.CompletedProcess[str]]) ->
         path = str(root / "crds/yoloexperiments.yaml")
         applied = kubectl("apply", "--server-side", "--force-conflicts", "-f", path)
         assert applied.returncode == 0, applied.stderr
-        waited = kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", path)
+        for _ in range(20):
+            waited = kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", path)
+            if "accessor error" not in waited.stderr:
+                break
+            # Just after it was made it has no conditions yet, which kubectl takes for an error.
+            time.sleep(0.5)
         assert waited.returncode == 0, waited.stderr
 
     install()
