@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,16 +88,23 @@ def reached(found: dict[str, float]) -> bool:
 
 def table(found: dict[str, float]) -> str:
     """The figures against their bounds, as a Markdown table."""
-    lines = ["| figure | measured | bound | |", "|---|---|---|---|"]
+    lines: list[tuple[str, ...]] = []
     for goal in GOALS:
+        bound = f"≤ {goal.bound:g}"
         if goal.name in found:
             verdict = "reached" if goal.reached(found[goal.name]) else "**missed**"
-            lines.append(f"| {goal.words} | {found[goal.name]:.3g} | ≤ {goal.bound:g} | {verdict} |")
+            lines.append((goal.words, f"{found[goal.name]:.3g}", bound, verdict))
         else:
-            lines.append(f"| {goal.words} | not measured | ≤ {goal.bound:g} | |")
+            lines.append((goal.words, "not measured", bound, ""))
     if "makespanOverBareFloor" in found:
-        lines.append(f"| makespan over that of a script with bare Jobs | {found['makespanOverBareFloor']:.3g} | | |")
-    return "\n".join(lines)
+        lines.append(("makespan over that of a script with bare Jobs", f"{found['makespanOverBareFloor']:.3g}", "", ""))
+    return grid(("figure", "measured", "bound", ""), lines)
+
+
+def grid(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [f"|{'|'.join(f' {cell} ' if cell else ' ' for cell in line)}|" for line in (heads, *rows)]
+    return "\n".join([lines[0], "|---" * len(heads) + "|", *lines[1:]])
 
 
 def line(one: Measured) -> str:
@@ -133,68 +141,66 @@ def write_docs(path: Path, raw: Raw, found: dict[str, float]) -> None:
 
 def side_by_side(many: Raw) -> str:
     """The contenders of one load."""
-    lines = [
-        "| contender | makespan | CPU a step | memory | API server's CPU | hand-over p50 / p99 | writes a step |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for one in (Measured(**each) for each in many.values()):
-        cells = (
-            f"{one.contender} ({one.chains} × {one.steps})",
-            f"{one.makespan:.1f} s",
-            f"{one.cpu_ms_per_step:.2f} ms",
-            f"{one.rss_mib:.0f} MiB",
-            f"{one.api_cpu_seconds:.0f} s",
-            f"{one.handover_p50:.2f} / {one.handover_p99:.2f} s",
-            f"{one.writes / one.units:.2f}",
-        )
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    heads = ("contender", "makespan", "CPU a step", "memory", "API server's CPU", "hand-over p50 / p99", "writes a step")
+    return grid(
+        heads,
+        (
+            (
+                f"{one.contender} ({one.chains} × {one.steps})",
+                f"{one.makespan:.1f} s",
+                f"{one.cpu_ms_per_step:.2f} ms",
+                f"{one.rss_mib:.0f} MiB",
+                f"{one.api_cpu_seconds:.0f} s",
+                f"{one.handover_p50:.2f} / {one.handover_p99:.2f} s",
+                f"{one.writes / one.units:.2f}",
+            )
+            for one in (Measured(**each) for each in many.values())
+        ),
+    )
 
 
 def growth_table(growth: Raw) -> str:
     """Cost beside more and more finished experiments."""
-    lines = [
-        "| finished experiments | restart | its writes | memory when ready | CPU a stage of 50 new chains |",
-        "|---|---|---|---|---|",
-    ]
-    for present, one in sorted(growth.items(), key=lambda item: int(item[0])):
-        seconds, writes, cost = f"{one['restartSeconds']:.1f} s", f"{one['restartWrites']:.0f}", f"{one['cpuMsPerStage']:.2f} ms"
-        lines.append(f"| {present} | {seconds} | {writes} | {one['readyMiB']:.0f} MiB | {cost} |")
-    return "\n".join(lines)
+    heads = ("finished experiments", "restart", "its writes", "memory when ready", "CPU a stage of 50 new chains")
+    return grid(
+        heads,
+        (
+            (
+                present,
+                f"{one['restartSeconds']:.1f} s",
+                f"{one['restartWrites']:.0f}",
+                f"{one['readyMiB']:.0f} MiB",
+                f"{one['cpuMsPerStage']:.2f} ms",
+            )
+            for present, one in sorted(growth.items(), key=lambda item: int(item[0]))
+        ),
+    )
 
 
 def burst_table(one: Raw) -> str:
     """Experiments submitted as fast as the API server takes them."""
-    cells = (
-        f"{one['experiments']} × {one['jobs'] / one['experiments']:.0f}",
-        f"{one['submissionSeconds']:.1f} s",
-        f"{one['firstJobP50']:.2f} / {one['firstJobP99']:.2f} s",
-        f"{one['makespan']:.1f} s",
-        f"{one['cpuMsPerStep']:.2f} ms",
-        f"{one['rssMiB']:.0f} MiB",
-        f"{one['writesPerStep']:.2f}",
-        f"{one['queueOldestSeconds']:.1f} s",
-    )
-    return "\n".join([
-        "| burst | submitted in | create → first Job p50 / p99 | makespan | CPU a step | memory | writes a step | oldest key |",
-        "|---|---|---|---|---|---|---|---|",
-        f"| {' | '.join(cells)} |",
-    ])  # fmt: skip
+    cells = {
+        "burst": f"{one['experiments']} × {one['jobs'] / one['experiments']:.0f}",
+        "submitted in": f"{one['submissionSeconds']:.1f} s",
+        "create → first Job p50 / p99": f"{one['firstJobP50']:.2f} / {one['firstJobP99']:.2f} s",
+        "makespan": f"{one['makespan']:.1f} s",
+        "CPU a step": f"{one['cpuMsPerStep']:.2f} ms",
+        "memory": f"{one['rssMiB']:.0f} MiB",
+        "writes a step": f"{one['writesPerStep']:.2f}",
+        "oldest key": f"{one['queueOldestSeconds']:.1f} s",
+    }
+    return grid(tuple(cells), [tuple(cells.values())])
 
 
 def running_table(one: Raw) -> str:
     """Trainings that all run at once, over a window in which nothing else happens."""
-    cells = (
-        f"{one['experiments']} for {one['seconds']:.0f} s",
-        f"{100 * one['cpuShare']:.1f} % of a core",
-        f"{one['rssFirstMiB']:.0f} → {one['rssLastMiB']:.0f} MiB",
-        f"{one['logsPerSecond']:.2f} of {one['logsBudget']:g}",
-        f"{one['statusWritesPerSecond']:.2f}",
-        f"{one['othersPerSecond']:.2f}",
-        f"{one['progressAgeP50']:.0f} / {one['progressAgeMax']:.0f} s",
-    )
-    return "\n".join([
-        "| trainings at once | CPU | memory | logs read a second | status writes | other requests | age of progress p50 / most |",
-        "|---|---|---|---|---|---|---|",
-        f"| {' | '.join(cells)} |",
-    ])  # fmt: skip
+    cells = {
+        "trainings at once": f"{one['experiments']} for {one['seconds']:.0f} s",
+        "CPU": f"{100 * one['cpuShare']:.1f} % of a core",
+        "memory": f"{one['rssFirstMiB']:.0f} → {one['rssLastMiB']:.0f} MiB",
+        "logs read a second": f"{one['logsPerSecond']:.2f} of {one['logsBudget']:g}",
+        "status writes": f"{one['statusWritesPerSecond']:.2f}",
+        "other requests": f"{one['othersPerSecond']:.2f}",
+        "age of progress p50 / most": f"{one['progressAgeP50']:.0f} / {one['progressAgeMax']:.0f} s",
+    }
+    return grid(tuple(cells), [tuple(cells.values())])

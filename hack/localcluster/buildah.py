@@ -102,8 +102,7 @@ class Buildah:
 
     def unpack(self, archive: Path, folder: Path) -> None:
         """Write the root file system of an OCI archive's image into a folder."""
-        image = self._run("pull", "--quiet", f"oci-archive:{archive}").stdout.split()[-1]
-        container = self._run("from", image).stdout.strip()
+        container = self._run("from", self._read(archive)).stdout.strip()
         try:
             tree = self._run("mount", container).stdout.strip()
             folder.mkdir(parents=True, exist_ok=True)
@@ -111,9 +110,13 @@ class Buildah:
         finally:
             self._run("rm", container)
 
+    def _read(self, archive: Path) -> str:
+        """Take the image of an OCI archive into the store; give its name there."""
+        return self._run("pull", "--quiet", f"oci-archive:{archive}").stdout.split()[-1]
+
     def push_archive(self, archive: Path, destination: str, *, plain_http: bool = False) -> str:
         """Push the image of an OCI archive to a registry (log in with `buildah login`); its digest there."""
-        image = self._run("pull", "--quiet", f"oci-archive:{archive}").stdout.split()[-1]
+        image = self._read(archive)
         with tempfile.TemporaryDirectory() as folder:
             digest = Path(folder) / "digest"
             # Registries and runtimes everywhere know gzip; zstd they don't.

@@ -75,13 +75,18 @@ def _build(arguments: argparse.Namespace) -> int:
 def _unpack(arguments: argparse.Namespace) -> int:
     archive = imagebuild.build(IMAGES[arguments.image])
     stamp = arguments.folder.with_name(arguments.folder.name + ".of")
-    known = stamp.read_text() if stamp.exists() else ""
-    if arguments.folder.exists() and not known:
+    there, known = arguments.folder.exists(), stamp.read_text() if stamp.exists() else ""
+    if there and not known:
         raise ClusterError(f"{arguments.folder} is there already and was not made by this command: name another folder")
-    if known != str(archive):
-        shutil.rmtree(arguments.folder, ignore_errors=True)
-        Buildah().unpack(archive, arguments.folder)
-        stamp.write_text(str(archive))
+    if there and known == str(archive):
+        return 0
+    # Beside it, and the stamp first: one that was killed is begun anew, and never taken for a whole one.
+    part = arguments.folder.with_name(arguments.folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    Buildah().unpack(archive, part)
+    shutil.rmtree(arguments.folder, ignore_errors=True)
+    stamp.write_text(str(archive))
+    part.rename(arguments.folder)
     return 0
 
 

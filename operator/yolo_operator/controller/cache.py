@@ -278,8 +278,7 @@ class Cache:
 
     def remove_experiment(self, body: Object) -> list[Key]:
         """Forget it; the keys that this concerns: its own, and those that waited for its directory."""
-        meta = body["metadata"]
-        row = self.experiments.remove(meta["namespace"], meta["name"], meta["uid"], resource_version(body))
+        row = self.experiments.remove(*_place(body))
         return [] if row is None else self._left_behind(row)
 
     def sweep_experiments(self, listed: set[str], version: int, served: Callable[[str], bool]) -> list[Key]:
@@ -326,22 +325,23 @@ class Cache:
 
     def remove_job(self, body: Object) -> Key | None:
         """Forget it; its experiment's key when it was known."""
-        key = self._remove(self.jobs, self._jobs_of, body)
-        if key is not None:
-            self._tell(key)
-        return key
+        return self._remove_job(*_place(body))
 
     def forget_job(self, namespace: str, name: str, uid: str) -> None:
         """The API server does not know it: what the watch should have told."""
         known = self.jobs.get(namespace, name)
-        if known is not None and known.uid == uid:
-            self.jobs.remove(namespace, name, uid, known.resource_version)
-            for key in _forget([known], self._jobs_of):
-                self._tell(key)
+        if known is not None:
+            self._remove_job(namespace, name, uid, known.resource_version)
+
+    def _remove_job(self, namespace: str, name: str, uid: str, version: int) -> Key | None:
+        key = self._remove(self.jobs, self._jobs_of, namespace, name, uid, version)
+        if key is not None:
+            self._tell(key)
+        return key
 
     def remove_pod(self, body: Object) -> Key | None:
         """Forget it; its experiment's key when it was known."""
-        return self._remove(self.pods, self._pods_of, body)
+        return self._remove(self.pods, self._pods_of, *_place(body))
 
     def sweep_jobs(self, listed: set[str], version: int, served: Callable[[str], bool]) -> list[Key]:
         """Forget those that a list does not show."""
@@ -361,9 +361,10 @@ class Cache:
         index[key].add(view.name)
         return key
 
-    def _remove(self, table: Table[Any], index: dict[Key, set[str]], body: Object) -> Key | None:
-        meta = body["metadata"]
-        view = table.remove(meta["namespace"], meta["name"], meta["uid"], resource_version(body))
+    def _remove(
+        self, table: Table[Any], index: dict[Key, set[str]], namespace: str, name: str, uid: str, version: int
+    ) -> Key | None:
+        view = table.remove(namespace, name, uid, version)
         return _forget([view], index)[0] if view is not None else None
 
     # --- for decisions ---
@@ -402,6 +403,12 @@ class Cache:
         rows = [self.experiments.get(row.key.namespace, name) for name in names]
         older = [other for other in rows if other is not None and (other.created, other.key) < (row.created, row.key)]
         return min(older, key=lambda other: (other.created, other.key)).key.name if older else None
+
+
+def _place(body: Object) -> tuple[str, str, str, int]:
+    """Namespace, name, uid and version."""
+    meta = body["metadata"]
+    return meta["namespace"], meta["name"], meta["uid"], resource_version(body)
 
 
 def _experiment_row(body: Object, known: ExperimentRow | None) -> ExperimentRow:

@@ -57,14 +57,12 @@ class Leisure:
     """The process ends: nothing waits any more."""
     calm: float = 0.0
     """Seconds without pressure that make such a moment: among a crowd there are many that are shorter."""
-    longest: float = LONGEST_WAIT
-    """Seconds after which it is waited no longer."""
     _quiet: float = 0.0
     """For how long nothing has pressed, as far as it was looked at."""
 
-    async def come(self, longest: float | None = None) -> None:
-        """Return when nothing presses, or after a while: `longest` in seconds, where this time it is another one."""
-        for _ in range(round((self.longest if longest is None else longest) / STEP)):
+    async def come(self, longest: float = LONGEST_WAIT) -> None:
+        """Return when nothing presses, or after so many seconds."""
+        for _ in range(round(longest / STEP)):
             if self.hurry:
                 return
             if self.presses():

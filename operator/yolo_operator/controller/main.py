@@ -145,7 +145,7 @@ def assemble(
     cache, pace = Cache(), pace or Pace()
     queue = WorkQueue[Key](waited=metrics.queue_waited, worked=metrics.queue_worked, presses=lambda: pace.slow)
     leisure = Leisure(lambda: queue.pressed, calm=CALM_SECONDS)
-    patient = Leisure(lambda: queue.pressed, calm=tidier.CALM_SECONDS, longest=tidier.LONGEST_WAIT)
+    patient = Leisure(lambda: queue.pressed, calm=tidier.CALM_SECONDS)
     recorder, letting_go = Recorder(cluster, _now, leisure), tidier.Tidier(cluster, cache, patient)
     runner = runner_manifest(runner_files())
     reconciler = Reconciler(cluster, cache, recorder, letting_go, _now, settings.image, runner, reports=settings.reports)

@@ -94,7 +94,7 @@ async def test_the_more_jobs_wait_the_shorter_each_waits_for_leisure() -> None:
         slept.append(seconds)
         await asyncio.sleep(0)
 
-    one = Tidier(MemoryCluster(Clock()), Cache(), Leisure(lambda: True, sleep, longest=3600))
+    one = Tidier(MemoryCluster(Clock()), Cache(), Leisure(lambda: True, sleep))
     for number in range(951):
         one.add(NAMESPACE, f"job-{number}", PATCH)
     running = asyncio.create_task(one.run())

@@ -324,6 +324,26 @@ def test_two_directories_of_one_claim_are_no_rivals() -> None:
     world.until(lambda: {world.status().get("phase"), world.status("other").get("phase")} == {"Succeeded"})
 
 
+def claim_looks(world: World) -> int:
+    return sum((request.verb, request.resource) == ("get", CLAIMS.plural) for request in world.cluster.requests)
+
+
+def test_experiments_of_a_burst_ask_for_their_claim_once() -> None:
+    world = World(small_spec(workspace={"claimName": "data", "subPath": "a"}))
+
+    def more(name: str) -> None:
+        body = experiment_body(small_spec(workspace={"claimName": "data", "subPath": name}), name)
+        world.cluster.add(EXPERIMENTS, NAMESPACE, body)
+        world.until(lambda: bool(world.status(name).get("stages")))
+
+    world.until(lambda: bool(world.status().get("stages")))
+    more("b")
+    assert claim_looks(world) == 1
+    world.clock.advance(31)
+    more("c")
+    assert claim_looks(world) == 2
+
+
 def test_what_the_api_server_refuses_is_shown_and_tried_again() -> None:
     world = World(small_spec())
     refused = ApiError(403, "Forbidden", "admission webhook says no")
