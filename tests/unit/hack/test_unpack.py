@@ -70,3 +70,11 @@ def test_one_that_was_killed_is_begun_anew(archives: list[Path], tmp_path: Path)
     Tool.dies = False
     assert unpack(folder) == 0
     assert (folder / "second").read_text() == archives[-1].name
+
+
+def test_one_that_was_killed_before_its_last_step_is_begun_anew(archives: list[Path], tmp_path: Path) -> None:
+    folder = tmp_path / "root"
+    assert unpack(folder) == 0
+    folder.rename(tmp_path / "gone")
+    assert unpack(folder) == 0
+    assert (folder / "second").read_text() == archives[-1].name

@@ -11,14 +11,16 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from world import World
 from yolo_operator.api.spec import Spec, parse_spec
 from yolo_operator.api.status import StageState, StageStatus
+from yolo_operator.kube.cluster import EXPERIMENTS
 from yolo_operator.pipeline import graph, memo
 from yolo_operator.pipeline.memo import RunMemo
 from yolo_operator.pipeline.values import Experiment, StageKey, StageRun
 from yolo_operator.pipeline.work import Results, stage_run
 
-from examples import experiment, whole_spec
+from examples import NAME, NAMESPACE, experiment, whole_spec
 
 PRUNE, OTHER, SHA = StageKey("prune", "0.1"), StageKey("prune", "0.3"), "a" * 64
 
@@ -187,3 +189,19 @@ def test_in_any_order_and_room_the_answers_are_those_that_are_computed(questions
         asked = replace(subject, rerun=rerun)
         assert known.stage_run(asked, key, done(**changed)) == stage_run(asked, key, done(**changed))
         assert len(known) <= most
+
+
+def test_what_has_ended_or_is_gone_takes_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = RunMemo()
+    monkeypatch.setattr(memo, "RUNS", known)
+    world = World(whole_spec())
+    world.until(lambda: world.states().get("train") == "Running")
+    assert len(known) > 0
+    world.rest()
+    assert len(known) == 0
+    world.edit({"spec": {"prune": {"thresholds": [0.1, 0.2]}}})
+    world.until(lambda: world.status()["phase"] == "Running")
+    assert len(known) > 0
+    world.cluster.remove(EXPERIMENTS, NAMESPACE, NAME)
+    world.rest()
+    assert len(known) == 0
