@@ -27,7 +27,8 @@ async def test_a_stages_pod_gets_a_claim_of_its_own(ground: Playground, simulato
         for pod in await ground.listed(PODS):
             if "resourceClaims" in pod["spec"]:
                 return pod
-        await ground.play(simulator)
+        # A pod that has ended has no claim any more: the training must wait until it was looked at.
+        await ground.play(simulator, claims=False)
         return None
 
     pod = await ground.until(training, "the training has a pod")

@@ -72,9 +72,11 @@ class Playground:
         logs = "\n".join(operator.log() for operator in self.operators)
         raise AssertionError(f"not within {PATIENCE} s: {what}\n{logs}")
 
-    async def play(self, simulator: JobSimulator) -> None:
-        """Let every pod that waits run, and succeed with its report."""
+    async def play(self, simulator: JobSimulator, *, claims: bool = True) -> None:
+        """Let every pod that waits run, and succeed with its report; without `claims` only those that want no device."""
         for pod in await self.listed(PODS, f"{resource.LABEL_COMPONENT}=stage"):
+            if not claims and "resourceClaims" in pod["spec"]:
+                continue
             if pod["status"]["phase"] == "Pending" and not pod["metadata"].get("deletionTimestamp"):
                 instructions = json.loads(pod["metadata"]["annotations"][resource.ANNOTATION_INSTRUCTIONS])
                 code, report = 0, simulator.success(instructions)
