@@ -26,7 +26,7 @@ class Findings:
     first: float = 0.0
     """The contender's first create."""
     last: float = 0.0
-    """The last end of any Job or Pod."""
+    """The last end of any Job or Pod, or when the contender said of the last chain that it is at its end, if later."""
 
     @property
     def writes(self) -> int:
@@ -78,13 +78,14 @@ def requests(path: Path, *, namespace: str = "", since: float = 0.0) -> Iterator
         )
 
 
-def read(path: Path, *, agent: str, unit: str, namespace: str = "", since: float = 0.0) -> Findings:
+def read(path: Path, *, agent: str, unit: str, whole: str = "", namespace: str = "", since: float = 0.0) -> Findings:
     """The findings about a contender.
 
     Args:
         path: the audit log.
         agent: the beginning of the contender's user agent.
         unit: what it makes for a step: jobs or pods.
+        whole: where it tells how a chain is (`workflows`), if it does: what people wait for.
         namespace: only objects of this one.
         since: only what came after it, seconds since the epoch.
     """
@@ -95,6 +96,8 @@ def read(path: Path, *, agent: str, unit: str, namespace: str = "", since: float
             if request.verb == "create" and request.resource == unit and request.good:
                 found.created[request.name] = request.came
                 found.first = min(found.first or request.came, request.came)
+            if request.resource == whole and request.verb in ("update", "patch") and request.good:
+                found.last = max(found.last, request.answered)
         if request.resource == f"{unit}/status" and request.verb in ("update", "patch") and request.good:
             found.ended[request.name] = request.answered
             found.last = max(found.last, request.answered)

@@ -11,7 +11,7 @@ from yolo_operator.kube.client import KubernetesCluster
 from yolo_operator.kube.cluster import EXPERIMENTS, JOBS
 
 from yolobench import audit, workload
-from yolobench.contenders import Operator, client, install_crd, let_go, sampled
+from yolobench.contenders import EXPERIMENT_STATUS, Operator, client, install_crd, let_go, sampled
 from yolobench.plane import Plane, Sampler
 
 CONNECTIONS = 128
@@ -25,8 +25,8 @@ async def measure(plane: Plane, experiments: int, out: Path) -> dict[str, Any]:
 
     Returns:
         submissionSeconds (first create to the last one's answer), firstJobP50 and firstJobP99 (answer to an experiment's create
-        to the create of its first Job), makespan (first create to the end of the last Job), cpuMsPerStep, rssMiB (the largest),
-        writesPerStep, queueOldestSeconds (the largest), queueAges over time, and what else there is to know.
+        to the create of its first Job), makespan (first create to the last one's end in its status), cpuMsPerStep, rssMiB (the
+        largest), writesPerStep, queueOldestSeconds (the largest), queueAges over time, and what else there is to know.
     """
     await install_crd(plane)
     async with client(plane, CONNECTIONS) as cluster:
@@ -68,7 +68,7 @@ def _found(log: Path, jobs: list[dict[str, Any]], sampler: Sampler) -> dict[str,
         for request in audit.requests(log, namespace=workload.NAMESPACE)
         if (request.verb, request.resource) == ("create", EXPERIMENTS.plural) and request.good
     }
-    found = audit.read(log, agent="yolo-operator", unit="jobs", namespace=workload.NAMESPACE)
+    found = audit.read(log, agent="yolo-operator", unit="jobs", whole=EXPERIMENT_STATUS, namespace=workload.NAMESPACE)
     began = min(request.came for request in made.values())
     waits = first_jobs({name: request.answered for name, request in made.items()}, found.created, firsts(jobs))
     handovers = audit.handovers(found, workload.chains_of(jobs))

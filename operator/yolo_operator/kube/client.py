@@ -19,6 +19,7 @@ from kubernetes.aio.client.rest import RESTClientObject
 
 from yolo_operator.kube.cluster import PODS, Change, Kind, Object, Page
 from yolo_operator.kube.errors import ApiError, from_answer
+from yolo_operator.kube.lines import lines_of
 
 TIMEOUT_SECONDS = 30
 SILENCE_SECONDS = 150
@@ -81,7 +82,7 @@ class KubernetesCluster:
                 status = response.status
                 if status != 200:
                     raise from_answer(status, await response.read(), response.headers.get("Retry-After"))
-                async for line in response.content:
+                async for line in lines_of(response):
                     event: Object = orjson.loads(line)
                     if event["type"] == "ERROR":
                         raise _of_status(event["object"])
@@ -163,7 +164,8 @@ class KubernetesCluster:
         body: Object | None = None,
         content: str = "application/json",
     ) -> aiohttp.ClientResponse:
-        headers = {"Accept": "application/json, */*", "User-Agent": self._agent}
+        # Else the API server would pack every line of a watch, and both ends pay for it.
+        headers = {"Accept": "application/json, */*", "Accept-Encoding": "identity", "User-Agent": self._agent}
         # Asked for each request: a service account's token is exchanged every hour.
         if token := await self._config.get_api_key_with_prefix("BearerToken"):
             headers["Authorization"] = token

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from google.protobuf import text_format
@@ -82,7 +83,14 @@ _POWER = re.compile(r"^(\s*\w+: -?[0-9.]+)e([-+])0*([0-9]+)$", re.MULTILINE)
 
 def render(message: Message) -> str:
     """The canonical text: one field a line, two blanks a level, maps in the order of their keys, a newline at the end."""
-    return _POWER.sub(_short_power, text_format.MessageToString(message, as_utf8=True))
+    # A class is hashable, whatever the stub of its metaclass says.
+    return _rendered(type(message), message.SerializeToString(deterministic=True))  # type: ignore[arg-type]
+
+
+@lru_cache(maxsize=256)
+def _rendered(kind: type[Message], message: bytes) -> str:
+    """Most stages of an experiment have the same text, and printing is the slowest part of planning one."""
+    return _POWER.sub(_short_power, text_format.MessageToString(kind.FromString(message), as_utf8=True))
 
 
 def number(value: float) -> str:

@@ -49,6 +49,17 @@ def test_requests_and_hand_overs_come_from_the_audit_log(log: Path) -> None:
     assert audit.handovers(found, [("a", "b"), ("b", "c")]) == [pytest.approx(0.25)]
 
 
+def test_a_chain_is_at_its_end_when_its_status_says_so(log: Path) -> None:
+    from yolobench import audit
+
+    told = entry("patch", "yoloexperiments", "x", 6.5, about={"subresource": "status"})
+    refused = entry("patch", "yoloexperiments", "x", 7.5, code=409, about={"subresource": "status"})
+    others = entry("patch", "yoloexperiments", "x", 8.5, agent="somebody", about={"subresource": "status"})
+    log.write_text("\n".join([*log.read_text().splitlines()[:-1], told, refused, others]))
+    found = audit.read(log, agent="yolo-operator", unit="jobs", whole="yoloexperiments/status", namespace="bench")
+    assert found.last - found.first == pytest.approx(5.5)
+
+
 def test_a_quantile_of_nothing_is_no_number() -> None:
     from yolobench import audit
 

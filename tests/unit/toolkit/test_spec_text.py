@@ -20,10 +20,12 @@ from yolo_operator.dialects.base import TAO_WORKERS
 from yolo_operator.toolkit import text
 from yolo_operator.toolkit.importing import import_text
 from yolo_operator.toolkit.invocation import DataPaths
+from yolo_operator.toolkit.proto.experiment_pb2 import Experiment
 from yolo_operator.toolkit.spec_text import (
     class_mapping,
     experiment_text,
     format_anchors,
+    message_of,
     parse_anchors,
     split_anchors,
 )
@@ -309,6 +311,14 @@ RAW = {
     },
     "anchors": {"auto": {}},
 }
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(experiment_specs())
+def test_any_experiment_spec_is_the_message_that_protobufs_json_makes_of_it(experiment: ExperimentSpec) -> None:
+    expected = json_format.ParseDict(experiment.model_dump(mode="json", exclude_none=True), Experiment())
+    assert message_of(experiment) == expected
+    assert text.render(message_of(experiment)) == text.render(expected)
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
