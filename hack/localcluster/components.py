@@ -158,7 +158,7 @@ def _kwok(home: Home, record: Record) -> Component:
         "cidr": "10.244.0.0/16",
         "node-ip": "10.0.0.1",
     }
-    stages = (HACK / "kwok" / "options.yaml", HACK / "kwok" / "nodes.yaml", record.kwok_config or HACK / "kwok" / "pods.yaml")
+    stages = (HACK / "kwok" / "nodes.yaml", record.kwok_config or HACK / "kwok" / "pods.yaml")
     argv = (*_flags("kwok", flags), *(f"--config={file}" for file in stages))
     return Component("kwok", argv, after=(_API_SERVER,))
 

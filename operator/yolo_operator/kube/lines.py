@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 
-REST_SECONDS, LONGEST_REST = 0.005, 0.1
+REST_SECONDS, LONGEST_REST = 0.01, 0.25
 """For each line that came, and in all."""
 
 

@@ -190,6 +190,9 @@ def _condition(
     kind: ConditionType, holds: bool, reason: str, message: str, previous: Condition | None, experiment: Experiment, now: datetime
 ) -> Condition:
     status = "True" if holds else "False"
+    told = (status, reason, message, experiment.generation)
+    if previous is not None and told == (previous.status, previous.reason, previous.message, previous.observed_generation):
+        return previous
     same = previous is not None and previous.status == status
     return Condition(
         type=kind.value,
