@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Coroutine
@@ -23,7 +24,7 @@ from typing import Any
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1] / "operator")]
 sys.path.append(str(Path(__file__).resolve().parents[1] / "hack"))
 
-from yolobench import burst, contenders, figures, restart, running, stages  # noqa: E402
+from yolobench import burst, contenders, figures, image, restart, running, stages  # noqa: E402
 from yolobench.contenders import Measured  # noqa: E402
 from yolobench.plane import ROOT, Plane, plane  # noqa: E402
 
@@ -117,6 +118,9 @@ def main() -> int:
     parser.add_argument("--write-docs", action="store_true", help="bring the results into docs/performance.md")
     arguments = parser.parse_args()
     OUT.mkdir(parents=True, exist_ok=True)
+    # Built before anything is measured, and on the disk.
+    image.root()
+    os.sync()
     raw = contenders.load_json(OUT / "raw.json")
     for name in arguments.only or PARTS:
         raw.setdefault(name, {}).update(PARTS[name](arguments))
