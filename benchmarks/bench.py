@@ -78,7 +78,7 @@ def growth(arguments: argparse.Namespace) -> dict[str, Any]:
 def at_once(arguments: argparse.Namespace) -> dict[str, Any]:
     """Experiments as fast as the API server takes them."""
     print(f"{time.strftime('%H:%M:%S')} a burst of {arguments.burst} experiments", flush=True)
-    file = stages.write(OUT / "stages-0.yaml", run_seconds=0)
+    file = stages.write(OUT / "stages-failures.yaml", run_seconds=0, failures=True)
     with plane(arguments.plane, file) as made:
         found = asyncio.run(burst.measure(made, arguments.burst, OUT))
     print(f"  {json.dumps(without_series(found))}", flush=True)

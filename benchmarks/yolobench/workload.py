@@ -105,7 +105,7 @@ async def submit(cluster: KubernetesCluster, bodies: list[Object], *, kind: Kind
 
 
 def chains_of(jobs: list[Object]) -> list[tuple[str, str]]:
-    """Neighbours (before, after) among the Jobs of one experiment, by the order of CHAIN."""
+    """Neighbours (before, after) among the Jobs of one experiment, by the order of CHAIN; of those that are chains."""
     by_experiment: dict[str, dict[str, str]] = {}
     for job in jobs:
         labels = job["metadata"]["labels"]
@@ -113,6 +113,8 @@ def chains_of(jobs: list[Object]) -> list[tuple[str, str]]:
         stages[labels["yolo-operator.dev/stage"]] = job["metadata"]["name"]
     pairs: list[tuple[str, str]] = []
     for stages in by_experiment.values():
+        if not stages.keys() <= set(CHAIN):
+            continue
         names = [stages[stage] for stage in CHAIN if stage in stages]
         pairs += itertools.pairwise(names)
     return pairs

@@ -91,15 +91,15 @@ def test_both_loads_have_a_row_each() -> None:
     from yolobench import figures
 
     burst = {
-        "experiments": 10, "jobs": 60, "submissionSeconds": 1.0, "firstJobP50": 0.5, "firstJobP99": 2.0, "makespan": 30.0,
-        "cpuMsPerStep": 9.0, "rssMiB": 100.0, "writesPerStep": 3.0, "queueOldestSeconds": 0.2,
+        "experiments": 10, "jobs": 60, "again": 3, "submissionSeconds": 1.0, "firstJobP50": 0.5, "firstJobP99": 2.0,
+        "makespan": 30.0, "cpuMsPerStep": 9.0, "rssMiB": 100.0, "writesPerStep": 3.0, "queueOldestSeconds": 0.2,
     }  # fmt: skip
     running = {
         "experiments": 10, "seconds": 180.0, "cpuShare": 0.05, "rssFirstMiB": 100.0, "rssLastMiB": 101.0, "logsPerSecond": 9.9,
         "logsBudget": 10.0, "statusWritesPerSecond": 9.5, "othersPerSecond": 0.25, "progressAgeP50": 50.0,
         "progressAgeMax": 104.0, "lists": 1,
     }  # fmt: skip
-    assert "| 10 × 6 | 1.0 s | 0.50 / 2.00 s |" in figures.burst_table(burst)
+    assert "| 10, 60 Jobs, 3 of them second attempts | 1.0 s | 0.50 / 2.00 s |" in figures.burst_table(burst)
     assert "| 9.90 of 10 | 9.50 | 0.25 | 50 / 104 s |" in figures.running_table(running)
     found = figures.results({"running": running})
     assert found == {"runningLists": 1}
