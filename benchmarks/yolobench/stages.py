@@ -57,7 +57,7 @@ def _ending(name: str, run_seconds: float, message: str, chosen: list[Object], *
     """The Stage that ends a stage's pod with a report, of the pods that are chosen."""
     fails = "{{ $fails := false }}"
     if failures:
-        unlucky = '(eq (slice $digest 0 1) "0") (eq $attempt "1")'
+        unlucky = '(hasPrefix "0" $digest) (eq $attempt "1")'
         fails = '{{ $fails := and (eq $stage "evaluate") ' + unlucky + " }}"
     template = "\n".join([
         "{{ $now := Now }}",
