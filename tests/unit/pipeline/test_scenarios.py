@@ -572,3 +572,13 @@ def test_a_job_whose_end_was_not_heard_of_holds_no_place() -> None:
     world.operator.resync = lambda: None  # type: ignore[method-assign]
     world.until(lambda: world.states().get("train") == "Succeeded", rounds=100)
     assert world.stage("train")["metrics"]["epochs"] == 40
+
+
+def test_a_condition_that_goes_on_holding_tells_what_is_so_now_and_since_when_it_holds() -> None:
+    world = World(small_spec())
+    told = []
+    for stage in ("train", "evaluate"):
+        world.until(lambda stage=stage: world.states().get(stage) == "Running")
+        told.append(world.condition("Reconciling"))
+        assert told[-1]["message"].startswith(f"{stage} ")
+    assert len({(each["status"], each["lastTransitionTime"]) for each in told}) == 1
